@@ -1,0 +1,53 @@
+// The process that asks for something, as the engine may see it.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "base/fd.h"
+
+namespace loopfs::engine {
+
+// Everything behind this interface belongs to a hostile process: memory may change between two reads, so
+// each argument is read once; descriptors may be of any kind. The real one is fusefs::RemoteCaller; tests
+// use a fake.
+class Caller {
+ public:
+  virtual ~Caller() = default;
+
+  // Copies from or to the caller's memory. Errors: EFAULT if any byte of the range is not mapped so.
+  virtual Result<void> read(uint64_t address, std::span<std::byte> bytes) const = 0;
+  virtual Result<void> write(uint64_t address, std::span<const std::byte> bytes) const = 0;
+
+  // A duplicate of the caller's descriptor. Errors: EBADF.
+  virtual Result<Fd> take_fd(int fd) const = 0;
+
+  // The path of the caller's descriptor as the caller's mount namespace shows it (losetup's BACK-FILE).
+  virtual std::string path_of_fd(int fd) const = 0;
+
+  // A new open file description of the same file, in mode `flags` (O_RDONLY or O_RDWR, with O_DIRECT or
+  // without), opened with the rights of the user namespace of the instance. Errors: those of open(2).
+  virtual Result<Fd> reopen(int own_fd, int flags) const = 0;
+
+  // CAP_SYS_ADMIN in the user namespace that owns the instance.
+  virtual bool has_sys_admin() const = 0;
+};
+
+// An ioctl(2) of a caller on one of the nodes.
+struct IoctlRequest {
+  unsigned command = 0;
+  uint64_t argument = 0;  // as passed: a value, or an address in the caller
+  // Where the command's number carries a size (_IOR, _IOW), the transport copies: `input` is what it read
+  // at `argument`; what the engine puts into `output`, it writes there. At most _IOC_SIZE(command) bytes.
+  // Where it carries none (LOOP_*, BLKSSZGET, ...), both are unused and the engine goes through Caller.
+  std::span<const std::byte> input;
+  std::vector<std::byte> output;
+};
+
+}  // namespace loopfs::engine
