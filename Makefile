@@ -1,0 +1,65 @@
+# The front door. `make` builds the programs into build/release/bin; the other goals are listed by `make help`.
+SHELL := /bin/bash
+BUILD := build/release
+PREFIX ?= /usr/local
+DESTDIR ?=
+JOBS ?= $(shell nproc)
+WERROR := $(if $(LOOPFS_WERROR),ON,OFF)
+
+.PHONY: all help deps test-deps configure programs tests demo test bench install clean format lint
+
+all: programs
+
+help:
+	@echo 'make                            build the programs into $(BUILD)/bin'
+	@echo 'make demo                       build a disk image as an unprivileged user, and check it'
+	@echo 'make test                       all tests (as root: also those that need it)'
+	@echo 'make bench                      loopfs and its neighbours, side by side'
+	@echo 'make install PREFIX= DESTDIR=   programs, man page, completions'
+	@echo 'make lint | format | clean'
+
+deps:
+	@scripts/install-deps build
+
+test-deps:
+	@scripts/install-deps build test
+
+configure:
+	@cmake --preset release -DLOOPFS_WERROR=$(WERROR) -DCMAKE_INSTALL_PREFIX=$(PREFIX) > $(BUILD).log 2>&1 \
+	  || { cat $(BUILD).log; exit 1; }
+
+# The log's folder must be there before anything is redirected into it.
+configure: | build
+build:
+	@mkdir -p $@
+
+programs: configure
+	@cmake --build $(BUILD) --target loopfs -j $(JOBS)
+
+tests: configure
+	@cmake --build $(BUILD) -j $(JOBS)
+
+demo: test-deps
+	@$(MAKE) --no-print-directory programs
+	@scripts/demo
+
+test: test-deps
+	@$(MAKE) --no-print-directory tests
+	@ctest --test-dir $(BUILD) -j2 --output-on-failure --no-tests=error --timeout 300 \
+	  --output-junit $(CURDIR)/build/tests.xml $(CTEST_ARGS)
+
+bench: test-deps
+	@$(MAKE) --no-print-directory programs
+	@bench/run
+
+install: programs
+	@DESTDIR='$(DESTDIR)' cmake --install $(BUILD) --prefix '$(PREFIX)'
+
+format:
+	@git ls-files '*.cc' '*.h' | xargs -r clang-format -i
+
+lint: configure
+	@scripts/lint $(BUILD)
+
+clean:
+	@rm -rf build
