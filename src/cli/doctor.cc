@@ -1,0 +1,219 @@
+#include "cli/doctor.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+namespace loopfs::cli {
+namespace {
+
+using State = Finding::State;
+
+std::string text_of(int error) { return strerrordesc_np(error) ? strerrordesc_np(error) : "Unknown error"; }
+
+Finding judge_fuse_device(const MachineFacts& facts) {
+  Finding finding{State::kOk, "/dev/fuse", fmt::format("mode {:04o}, can be opened", facts.fuse_mode), ""};
+  if (facts.fuse_open == 0) return finding;
+  finding.state = State::kMissing;
+  finding.detail = text_of(facts.fuse_open);
+  if (facts.fuse_open == EACCES) {
+    finding.detail = fmt::format("mode {:04o}, cannot be opened for reading and writing", facts.fuse_mode);
+    finding.remedy = "as root: chmod 0666 /dev/fuse (udev does so on distributions)";
+  } else if (!facts.fuse_in_kernel) {
+    finding.remedy = "as root: modprobe fuse (the kernel needs CONFIG_FUSE_FS)";
+  } else {
+    finding.remedy = "as root: mknod -m 0666 /dev/fuse c 10 229; in a container: give it the device /dev/fuse";
+  }
+  return finding;
+}
+
+// One sysctl that can forbid unprivileged user namespaces. Root is not bound by them, but by the limit.
+Finding judge_namespaces(const MachineFacts& facts) {
+  Finding finding{State::kOk, "user namespaces", "can be made, with mounts inside", ""};
+  const int error = facts.namespaces.create != 0 ? facts.namespaces.create : facts.namespaces.mount_api;
+  if (error == 0) return finding;
+  if (error == ENOSYS && facts.namespaces.create == 0) return finding;  // judged as the mount API
+  finding.state = State::kMissing;
+  finding.detail = facts.namespaces.create != 0 ? text_of(error) : "made, but without rights: " + text_of(error);
+  if (facts.max_user_namespaces == 0) {
+    finding.remedy = "as root: sysctl -w user.max_user_namespaces=15000";
+  } else if (facts.unprivileged_userns_clone == 0 && !facts.is_root) {
+    finding.remedy = "as root: sysctl -w kernel.unprivileged_userns_clone=1";
+  } else if (facts.apparmor && facts.apparmor_restrict_userns.value_or(0) != 0 && !facts.is_root) {
+    finding.remedy =
+        "AppArmor restricts them: give loopfs a profile with `userns,` (see loopfs(1)), or as root: "
+        "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0";
+  } else {
+    finding.remedy =
+        "a container's seccomp profile or a security module forbids them: run loopfs outside, or allow unshare, "
+        "clone3 and mount there";
+  }
+  return finding;
+}
+
+Finding judge_apparmor(const MachineFacts& facts) {
+  Finding finding{State::kOk, "AppArmor", facts.apparmor ? "on, does not restrict user namespaces" : "off", ""};
+  if (!facts.apparmor || facts.apparmor_restrict_userns.value_or(0) == 0) return finding;
+  finding.detail = "restricts user namespaces";
+  if (facts.namespaces.create == 0 && facts.namespaces.mount_api == 0) {
+    finding.detail += ", but not this one";
+    return finding;
+  }
+  finding.state = State::kMissing;
+  finding.remedy = "see user namespaces";
+  return finding;
+}
+
+Finding judge_mount_api(const MachineFacts& facts) {
+  Finding finding{State::kOk, "mount API", "fsopen, fsmount, open_tree, mount_setattr, move_mount", ""};
+  if (facts.namespaces.create != 0 || facts.namespaces.mount_api != ENOSYS) return finding;
+  finding.state = State::kMissing;
+  finding.detail = "not in this kernel, or forbidden by a container's seccomp profile";
+  finding.remedy = "Linux 5.12 or newer; in a container: a seccomp profile that allows these calls";
+  return finding;
+}
+
+Finding judge_fuse_mount(const MachineFacts& facts) {
+  Finding finding{State::kOk, "FUSE in a user namespace", "mounts, with more than one channel", ""};
+  if (facts.namespaces.mount_fuse == 0 && facts.namespaces.clone_fuse == 0) return finding;
+  finding.state = State::kMissing;
+  finding.detail = facts.namespaces.mount_fuse != 0 ? "mount: " + text_of(facts.namespaces.mount_fuse)
+                                                    : "second channel: " + text_of(facts.namespaces.clone_fuse);
+  finding.remedy = facts.fuse_open != 0 ? "see /dev/fuse" : "see user namespaces; Linux 5.11 or newer";
+  return finding;
+}
+
+Finding judge_proc_mount(const MachineFacts& facts) {
+  Finding finding{State::kOk, "proc in a pid namespace", "can be mounted", ""};
+  if (facts.namespaces.mount_proc == 0) return finding;
+  finding.state = State::kMissing;
+  finding.detail = text_of(facts.namespaces.mount_proc);
+  finding.remedy = facts.namespaces.create != 0
+                       ? "see user namespaces"
+                       : "a container hides parts of /proc: start it with --security-opt unmask=ALL "
+                         "(podman) or --security-opt systempaths=unconfined (docker)";
+  return finding;
+}
+
+Finding judge_notify(const MachineFacts& facts) {
+  Finding finding{State::kOk, "seccomp notification", "works", ""};
+  if (facts.notify.listener == 0) {
+    if (facts.notify.wait_killable != 0) finding.detail = "works, without WAIT_KILLABLE_RECV (Linux 5.19)";
+    return finding;
+  }
+  finding.state = State::kLacking;
+  if (facts.notify.listener == EBUSY) {
+    finding.detail = "another supervisor has it: below `loopfs run` that one serves, below any other mount does not work";
+    finding.remedy = "run loopfs outside of the container whose runtime supervises it";
+    return finding;
+  }
+  finding.state = State::kMissing;
+  finding.detail = text_of(facts.notify.listener);
+  finding.remedy = "Linux 5.9 or newer with CONFIG_SECCOMP_FILTER; in a container: allow seccomp(2)";
+  return finding;
+}
+
+Finding judge_foreign(const MachineFacts& facts, std::string subject, int error, const char* needs) {
+  Finding finding{State::kOk, std::move(subject), "works on a process of a sandbox", ""};
+  if (error == 0) return finding;
+  finding.state = State::kMissing;
+  finding.detail = text_of(error);
+  if (facts.namespaces.create != 0) {
+    finding.remedy = "see user namespaces";
+  } else if (facts.ptrace_scope.value_or(0) >= 3) {
+    finding.remedy = "Yama forbids it until the next boot: set kernel.yama.ptrace_scope below 3";
+  } else {
+    finding.remedy = needs;
+  }
+  return finding;
+}
+
+Finding judge_subordinate_ids(const MachineFacts& facts) {
+  Finding finding{State::kOk, "subordinate ids", "newuidmap and a range for " + facts.user, ""};
+  if (facts.is_root && !(facts.newidmap && facts.subuid && facts.subgid)) {
+    finding.detail = "not needed by root";
+    return finding;
+  }
+  if (facts.newidmap && facts.subuid && facts.subgid) return finding;
+  finding.state = State::kLacking;
+  finding.detail = "the sandbox has one user id only: no chown to others there";
+  std::string missing = facts.newidmap ? "" : "apt-get install uidmap";
+  if (!facts.subuid || !facts.subgid) {
+    if (!missing.empty()) missing += "; ";
+    missing += fmt::format("usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {}", facts.user);
+  }
+  finding.remedy = "as root: " + missing;
+  return finding;
+}
+
+Finding judge_program(const FuseProgramFact& fact) {
+  Finding finding{State::kOk, fact.program, "for " + fact.file_systems, ""};
+  if (fact.found) return finding;
+  finding.state = State::kLacking;
+  finding.detail = fmt::format("not installed: no mounts of {}", fact.file_systems);
+  finding.remedy = fact.package.empty() ? fmt::format("install {}", fact.program)
+                                        : fmt::format("as root: apt-get install {}", fact.package);
+  return finding;
+}
+
+}  // namespace
+
+std::vector<Finding> judge(const MachineFacts& facts) {
+  std::vector<Finding> findings{
+      judge_fuse_device(facts),
+      judge_namespaces(facts),
+      judge_apparmor(facts),
+      judge_mount_api(facts),
+      judge_fuse_mount(facts),
+      judge_proc_mount(facts),
+      judge_notify(facts),
+      judge_foreign(facts, "/proc/PID/syscall", facts.foreign.read_syscall,
+                    "the kernel needs CONFIG_HAVE_ARCH_TRACEHOOK and a proc that is not restricted"),
+      judge_foreign(facts, "process_vm_readv", facts.foreign.read_memory,
+                    "the kernel needs CONFIG_CROSS_MEMORY_ATTACH; in a container: allow process_vm_readv"),
+      judge_foreign(facts, "pidfd_getfd", facts.foreign.take_fd,
+                    "Linux 5.6 or newer; in a container: allow pidfd_getfd"),
+      judge_subordinate_ids(facts),
+  };
+  if (!facts.config_error.empty()) {
+    findings.push_back({State::kMissing, "loopfs.toml", facts.config_error, "mend the file, see loopfs(1)"});
+  }
+  for (const FuseProgramFact& program : facts.programs) findings.push_back(judge_program(program));
+  return findings;
+}
+
+std::string report(const std::vector<Finding>& findings) {
+  std::string text;
+  int missing = 0;
+  int lacking = 0;
+  for (const Finding& finding : findings) {
+    const char* label = "OK";
+    if (finding.state == State::kMissing) label = "missing";
+    if (finding.state == State::kLacking) label = "lacking";
+    missing += finding.state == State::kMissing;
+    lacking += finding.state == State::kLacking;
+    text += fmt::format("{:<8} {:<26} {}\n", label, finding.subject, finding.detail);
+    if (!finding.remedy.empty()) text += fmt::format("{:<8} remedy: {}\n", "", finding.remedy);
+  }
+  if (missing > 0) {
+    text += "`loopfs run` cannot work here.\n";
+  } else if (lacking > 0) {
+    text += "`loopfs run` works here, without what is lacking.\n";
+  } else {
+    text += "`loopfs run` works here.\n";
+  }
+  return text;
+}
+
+int doctor(const DoctorOptions& options) {
+  const std::vector<Finding> findings = judge(examine_machine(options.config));
+  fmt::print("{}", report(findings));
+  return std::any_of(findings.begin(), findings.end(),
+                     [](const Finding& finding) { return finding.state == State::kMissing; })
+             ? 1
+             : 0;
+}
+
+}  // namespace loopfs::cli

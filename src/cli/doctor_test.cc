@@ -1,0 +1,153 @@
+#include "cli/doctor.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cerrno>
+
+namespace loopfs::cli {
+namespace {
+
+using testing::HasSubstr;
+using State = Finding::State;
+
+MachineFacts good_machine() {
+  MachineFacts facts;
+  facts.fuse_mode = 0666;
+  facts.user = "ann";
+  facts.newidmap = facts.subuid = facts.subgid = true;
+  facts.programs = {{"ext4", "fuse2fs", "fuse2fs", true}};
+  return facts;
+}
+
+Finding about(const MachineFacts& facts, const std::string& subject) {
+  for (const Finding& finding : judge(facts)) {
+    if (finding.subject == subject) return finding;
+  }
+  ADD_FAILURE() << "nothing about " << subject;
+  return {};
+}
+
+void expect(const MachineFacts& facts, const std::string& subject, State state, const std::string& remedy) {
+  const Finding finding = about(facts, subject);
+  EXPECT_EQ(finding.state, state) << subject;
+  EXPECT_THAT(finding.remedy, HasSubstr(remedy)) << subject;
+}
+
+TEST(Doctor, NothingToSayOnAGoodMachine) {
+  for (const Finding& finding : judge(good_machine())) {
+    EXPECT_EQ(finding.state, State::kOk) << finding.subject << ": " << finding.detail;
+    EXPECT_EQ(finding.remedy, "") << finding.subject;
+  }
+  EXPECT_THAT(report(judge(good_machine())), HasSubstr("`loopfs run` works here.\n"));
+}
+
+TEST(Doctor, EachLackHasARemedy) {
+  MachineFacts facts = good_machine();
+  facts.fuse_open = EACCES;
+  facts.namespaces = {EPERM, EPERM, EPERM, EPERM, EPERM};
+  facts.foreign = {EPERM, EPERM, EPERM};
+  facts.notify = {ENOSYS, ENOSYS};
+  facts.newidmap = facts.subuid = facts.subgid = false;
+  facts.config_error = "line 1: no";
+  facts.programs = {{"ext4", "fuse2fs", "fuse2fs", false}};
+  for (const Finding& finding : judge(facts)) {
+    EXPECT_EQ(finding.state == State::kOk, finding.remedy.empty()) << finding.subject;
+  }
+  EXPECT_THAT(report(judge(facts)), HasSubstr("`loopfs run` cannot work here.\n"));
+}
+
+TEST(Doctor, FuseDevice) {
+  MachineFacts facts = good_machine();
+  facts.fuse_open = EACCES;
+  facts.fuse_mode = 0600;
+  expect(facts, "/dev/fuse", State::kMissing, "chmod 0666 /dev/fuse");
+  EXPECT_THAT(about(facts, "/dev/fuse").detail, HasSubstr("0600"));
+  facts.fuse_open = ENOENT;
+  expect(facts, "/dev/fuse", State::kMissing, "mknod");
+  facts.fuse_in_kernel = false;
+  expect(facts, "/dev/fuse", State::kMissing, "modprobe fuse");
+}
+
+TEST(Doctor, UserNamespaces) {
+  MachineFacts facts = good_machine();
+  facts.namespaces = {ENOSPC, ENOSPC, ENOSPC, ENOSPC, ENOSPC};
+  facts.max_user_namespaces = 0;
+  expect(facts, "user namespaces", State::kMissing, "user.max_user_namespaces=");
+  facts.namespaces = {EPERM, EPERM, EPERM, EPERM, EPERM};
+  facts.max_user_namespaces = 1000;
+  facts.unprivileged_userns_clone = 0;
+  expect(facts, "user namespaces", State::kMissing, "kernel.unprivileged_userns_clone=1");
+  facts.unprivileged_userns_clone = 1;
+  expect(facts, "user namespaces", State::kMissing, "seccomp profile");
+}
+
+TEST(Doctor, AppArmorLetsTheNamespaceBeMadeButNothingInIt) {
+  MachineFacts facts = good_machine();
+  facts.apparmor = true;
+  facts.apparmor_restrict_userns = 1;
+  facts.namespaces = {0, EACCES, EACCES, EACCES, EACCES};
+  expect(facts, "user namespaces", State::kMissing, "apparmor_restrict_unprivileged_userns=0");
+  expect(facts, "AppArmor", State::kMissing, "user namespaces");
+  facts.namespaces = {};
+  expect(facts, "AppArmor", State::kOk, "");
+}
+
+TEST(Doctor, OldKernel) {
+  MachineFacts facts = good_machine();
+  facts.namespaces.mount_api = ENOSYS;
+  expect(facts, "user namespaces", State::kOk, "");
+  expect(facts, "mount API", State::kMissing, "5.12");
+}
+
+TEST(Doctor, MaskedProc) {
+  MachineFacts facts = good_machine();
+  facts.namespaces.mount_proc = EPERM;
+  expect(facts, "proc in a pid namespace", State::kMissing, "unmask=ALL");
+}
+
+TEST(Doctor, ForeignSupervisorIsNoObstacle) {
+  MachineFacts facts = good_machine();
+  facts.notify.listener = facts.notify.wait_killable = EBUSY;
+  expect(facts, "seccomp notification", State::kLacking, "outside");
+  facts.notify = {0, EINVAL};
+  expect(facts, "seccomp notification", State::kOk, "");
+}
+
+TEST(Doctor, Yama) {
+  MachineFacts facts = good_machine();
+  facts.foreign = {EPERM, EPERM, EPERM};
+  facts.ptrace_scope = 3;
+  expect(facts, "pidfd_getfd", State::kMissing, "ptrace_scope");
+}
+
+TEST(Doctor, SubordinateIds) {
+  MachineFacts facts = good_machine();
+  facts.newidmap = false;
+  expect(facts, "subordinate ids", State::kLacking, "uidmap");
+  facts.newidmap = true;
+  facts.subgid = false;
+  expect(facts, "subordinate ids", State::kLacking, "--add-subgids");
+  facts.is_root = true;
+  expect(facts, "subordinate ids", State::kOk, "");
+}
+
+TEST(Doctor, Programs) {
+  MachineFacts facts = good_machine();
+  facts.programs = {{"squashfs", "squashfuse", "squashfuse", false}, {"erofs", "erofsfuse", "", false}};
+  expect(facts, "squashfuse", State::kLacking, "apt-get install squashfuse");
+  expect(facts, "erofsfuse", State::kLacking, "install erofsfuse");
+  EXPECT_THAT(report(judge(facts)), HasSubstr("works here, without what is lacking"));
+}
+
+TEST(Machine, SubordinateRanges) {
+  EXPECT_TRUE(has_subordinate_range("bob:1:2\nann:100000:65536\n", "ann", 1000));
+  EXPECT_TRUE(has_subordinate_range("1000:100000:65536", "ann", 1000));
+  EXPECT_FALSE(has_subordinate_range("ann:100000:0\n", "ann", 1000));
+  EXPECT_FALSE(has_subordinate_range("ann\nann:1\n:\n", "ann", 1000));
+  EXPECT_FALSE(has_subordinate_range("", "ann", 1000));
+}
+
+}  // namespace
+}  // namespace loopfs::cli

@@ -1,0 +1,25 @@
+// The command line.
+#pragma once
+
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "cli/run.h"
+
+namespace loopfs::cli {
+
+struct DoctorOptions {
+  std::string config;  // as RunOptions::config
+};
+
+// Nothing to do but to print and to exit: --help, --version, or a mistake in the command line.
+struct Message {
+  int status = 0;    // 0: `text` belongs on stdout; 2: on stderr, one line
+  std::string text;  // without the newline at its end
+};
+
+// The words after the program's name.
+std::variant<RunOptions, DoctorOptions, Message> parse_command_line(const std::vector<std::string>& words);
+
+}  // namespace loopfs::cli

@@ -1,0 +1,177 @@
+#include "sys/probe.h"
+
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <string>
+
+#include "base/fd.h"
+#include "sys/mount_api.h"
+#include "sys/pidfd.h"
+#include "sys/uapi.h"
+
+#ifndef FUSE_DEV_IOC_CLONE
+#define FUSE_DEV_IOC_CLONE _IOR(229, 0, uint32_t)
+#endif
+
+namespace loopfs::sys {
+namespace {
+
+// Runs `attempt` in a child and fetches what it filled in. A child that dies tells nothing: EIO everywhere.
+template <typename Answer, typename Attempt>
+Answer in_child(const Answer& failed, Attempt attempt) {
+  std::array<int, 2> pipe{};
+  if (::pipe2(pipe.data(), O_CLOEXEC) != 0) return failed;
+  Fd reader(pipe[0]);
+  Fd writer(pipe[1]);
+  const pid_t child = ::fork();
+  if (child < 0) return failed;
+  if (child == 0) {
+    Answer answer{};
+    attempt(answer);
+    const ssize_t sent = ::write(writer.get(), &answer, sizeof answer);
+    ::_exit(sent == sizeof answer ? 0 : 1);
+  }
+  writer.reset();
+  Answer answer{};
+  const ssize_t got = ::read(reader.get(), &answer, sizeof answer);
+  while (::waitpid(child, nullptr, 0) < 0 && errno == EINTR) continue;
+  return got == sizeof answer ? answer : failed;
+}
+
+int write_text(const char* path, const std::string& text) {
+  Fd fd(::open(path, O_WRONLY | O_CLOEXEC));
+  if (!fd.valid()) return errno;
+  return ::write(fd.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()) ? 0 : errno;
+}
+
+// A user namespace in which the calling process is root.
+int enter_user_namespace(int more_namespaces) {
+  const uid_t uid = ::geteuid();
+  const gid_t gid = ::getegid();
+  if (::unshare(CLONE_NEWUSER | more_namespaces) != 0) return errno;
+  if (int error = write_text("/proc/self/setgroups", "deny")) return error;
+  if (int error = write_text("/proc/self/uid_map", fmt::format("0 {} 1", uid))) return error;
+  return write_text("/proc/self/gid_map", fmt::format("0 {} 1", gid));
+}
+
+int error_of(const Result<Fd>& result) { return result ? 0 : result.error().code; }
+
+int try_mount_api() {
+  auto mount = mount_virtual("tmpfs", {}, 0);
+  if (!mount) return mount.error().code;
+  auto copy = clone_tree(AT_FDCWD, "/", false);
+  if (!copy) return copy.error().code;
+  auto set = set_mount_attributes(mount->get(), MOUNT_ATTR_NOSUID, 0, false);
+  return set ? 0 : set.error().code;
+}
+
+void try_fuse(NamespaceProbe& answer) {
+  Fd fuse(::open("/dev/fuse", O_RDWR | O_CLOEXEC));
+  if (!fuse.valid()) {
+    answer.mount_fuse = answer.clone_fuse = errno;
+    return;
+  }
+  auto mount = mount_fuse(fuse.get(), {});
+  answer.mount_fuse = answer.clone_fuse = error_of(mount);
+  if (!mount) return;
+  Fd channel(::open("/dev/fuse", O_RDWR | O_CLOEXEC));
+  uint32_t source = static_cast<uint32_t>(fuse.get());
+  answer.clone_fuse = ::ioctl(channel.get(), FUSE_DEV_IOC_CLONE, &source) == 0 ? 0 : errno;
+}
+
+void try_namespaces(NamespaceProbe& answer) {
+  if (int error = enter_user_namespace(CLONE_NEWNS | CLONE_NEWPID)) {
+    answer = {error, error, error, error, error};
+    return;
+  }
+  answer.mount_api = try_mount_api();
+  try_fuse(answer);
+  answer.mount_proc = in_child<int>(EIO, [](int& error) { error = error_of(mount_virtual("proc", {}, 0)); });
+}
+
+int try_read_syscall(pid_t pid) {
+  Fd fd(::open(fmt::format("/proc/{}/syscall", pid).c_str(), O_RDONLY | O_CLOEXEC));
+  std::array<char, 256> text{};
+  if (!fd.valid() || ::read(fd.get(), text.data(), text.size()) < 0) return errno;
+  return 0;
+}
+
+int try_read_memory(pid_t pid, int* variable) {
+  int copy = 0;
+  iovec here{&copy, sizeof copy};
+  iovec there{variable, sizeof *variable};
+  return ::process_vm_readv(pid, &here, 1, &there, 1, 0) == sizeof copy ? 0 : errno;
+}
+
+int try_take_fd(pid_t pid) {
+  auto pidfd = pidfd_of_process(pid);
+  return pidfd ? error_of(take_fd(pidfd->get(), 0)) : pidfd.error().code;
+}
+
+int listener_with(unsigned flags) {
+  sock_filter allow{BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW};
+  sock_fprog program{1, &allow};
+  Fd listener(static_cast<int>(
+      ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER | flags, &program)));
+  return listener.valid() ? 0 : errno;
+}
+
+}  // namespace
+
+NamespaceProbe probe_namespaces() { return in_child<NamespaceProbe>({EIO, EIO, EIO, EIO, EIO}, try_namespaces); }
+
+ForeignProcessProbe probe_foreign_process() {
+  const ForeignProcessProbe failed{EIO, EIO, EIO};
+  std::array<int, 2> ready{};
+  std::array<int, 2> done{};
+  if (::pipe2(ready.data(), O_CLOEXEC) != 0) return failed;
+  Fd ready_reader(ready[0]);
+  Fd ready_writer(ready[1]);
+  if (::pipe2(done.data(), O_CLOEXEC) != 0) return failed;
+  Fd done_reader(done[0]);
+  Fd done_writer(done[1]);
+  int variable = 1;
+  const pid_t child = ::fork();
+  if (child < 0) return failed;
+  char byte = 0;
+  if (child == 0) {
+    done_writer.reset();
+    if (enter_user_namespace(0) != 0 || ::write(ready_writer.get(), &byte, 1) != 1) ::_exit(1);
+    ::_exit(::read(done_reader.get(), &byte, 1) == 0 ? 0 : 1);  // waits for the other end to close
+  }
+  ready_writer.reset();
+  ForeignProcessProbe answer = failed;
+  if (::read(ready_reader.get(), &byte, 1) == 1) {
+    answer.read_syscall = try_read_syscall(child);
+    answer.read_memory = try_read_memory(child, &variable);
+    answer.take_fd = try_take_fd(child);
+  }
+  done_writer.reset();
+  while (::waitpid(child, nullptr, 0) < 0 && errno == EINTR) continue;
+  return answer;
+}
+
+NotifyProbe probe_seccomp_notify() {
+  NotifyProbe answer;
+  auto attempt = [](unsigned flags) {
+    return in_child<int>(EIO, [flags](int& error) {
+      ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+      error = listener_with(flags);
+    });
+  };
+  answer.listener = attempt(0);
+  answer.wait_killable = attempt(SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV);
+  return answer;
+}
+
+}  // namespace loopfs::sys
