@@ -18,7 +18,11 @@ Finding judge_fuse_device(const MachineFacts& facts) {
   if (facts.fuse_open == 0) return finding;
   finding.state = State::kMissing;
   finding.detail = text_of(facts.fuse_open);
-  if (facts.fuse_open == EACCES) {
+  const bool mode_allows = (facts.fuse_mode & 06) == 06;
+  if ((facts.fuse_open == EACCES || facts.fuse_open == EPERM) && mode_allows) {
+    finding.detail = fmt::format("mode {:04o}, but opening it is denied", facts.fuse_mode);
+    finding.remedy = "a container's device policy or a nodev mount forbids it: give the container the device /dev/fuse";
+  } else if (facts.fuse_open == EACCES) {
     finding.detail = fmt::format("mode {:04o}, cannot be opened for reading and writing", facts.fuse_mode);
     finding.remedy = "as root: chmod 0666 /dev/fuse (udev does so on distributions)";
   } else if (!facts.fuse_in_kernel) {

@@ -64,6 +64,8 @@ TEST(Doctor, FuseDevice) {
   facts.fuse_mode = 0600;
   expect(facts, "/dev/fuse", State::kMissing, "chmod 0666 /dev/fuse");
   EXPECT_THAT(about(facts, "/dev/fuse").detail, HasSubstr("0600"));
+  facts.fuse_mode = 0666;
+  expect(facts, "/dev/fuse", State::kMissing, "device policy");
   facts.fuse_open = ENOENT;
   expect(facts, "/dev/fuse", State::kMissing, "mknod");
   facts.fuse_in_kernel = false;

@@ -69,7 +69,7 @@ int error_of(const Result<Fd>& result) { return result ? 0 : result.error().code
 int try_mount_api() {
   auto mount = mount_virtual("tmpfs", {}, 0);
   if (!mount) return mount.error().code;
-  auto copy = clone_tree(AT_FDCWD, "/", false);
+  auto copy = clone_tree(AT_FDCWD, "/", true);
   if (!copy) return copy.error().code;
   auto set = set_mount_attributes(mount->get(), MOUNT_ATTR_NOSUID, 0, false);
   return set ? 0 : set.error().code;
