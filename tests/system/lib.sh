@@ -16,6 +16,12 @@ set -Eeuo pipefail
 export LC_ALL=C PATH="$PATH:/usr/sbin:/sbin"
 trap 'echo "FAILED: ${BASH_SOURCE[0]##*/}:$LINENO: $BASH_COMMAND" >&2' ERR
 
+# Where the helper that calls this was called from.
+caller_line() {
+  local file=${BASH_SOURCE[2]:-sandbox}
+  echo "${file##*/}:${FUNCNAME[2]:-}:${BASH_LINENO[1]:-}"
+}
+
 # The test cannot be done on this machine: not run, and under LOOPFS_REQUIRE_ALL=1 failed.
 skip() {
   echo "SKIP: $*"
@@ -36,25 +42,25 @@ require() {
 }
 
 fail() {
-  echo "FAILED: ${BASH_SOURCE[1]##*/}:${BASH_LINENO[0]}: $*" >&2
+  echo "FAILED: $(caller_line): $*" >&2
   exit 1
 }
 
 # assert_eq ACTUAL EXPECTED [WHAT]
 assert_eq() {
-  [ "$1" = "$2" ] || { printf 'FAILED: %s:%s: %s\n  got:      %q\n  expected: %q\n' "${BASH_SOURCE[1]##*/}" \
-    "${BASH_LINENO[0]}" "${3:-values differ}" "$1" "$2" >&2; exit 1; }
+  [ "$1" = "$2" ] || { printf 'FAILED: %s: %s\n  got:      %q\n  expected: %q\n' "$(caller_line)" \
+    "${3:-values differ}" "$1" "$2" >&2; exit 1; }
 }
 
 # assert_match TEXT REGEX: an extended regular expression, somewhere in the text.
 assert_match() {
-  grep -Eq -e "$2" <<<"$1" || { printf 'FAILED: %s:%s: no match for %q in:\n%s\n' "${BASH_SOURCE[1]##*/}" \
-    "${BASH_LINENO[0]}" "$2" "$1" >&2; exit 1; }
+  grep -Eq -e "$2" <<<"$1" || { printf 'FAILED: %s: no match for %q in:\n%s\n' "$(caller_line)" \
+    "$2" "$1" >&2; exit 1; }
 }
 
 assert_no_match() {
-  ! grep -Eq -e "$2" <<<"$1" || { printf 'FAILED: %s:%s: match for %q in:\n%s\n' "${BASH_SOURCE[1]##*/}" \
-    "${BASH_LINENO[0]}" "$2" "$1" >&2; exit 1; }
+  ! grep -Eq -e "$2" <<<"$1" || { printf 'FAILED: %s: match for %q in:\n%s\n' "$(caller_line)" \
+    "$2" "$1" >&2; exit 1; }
 }
 
 # assert_status STATUS CMD...: the command must end so. Its output, both streams, is in $output.
@@ -62,8 +68,8 @@ assert_status() {
   local expected=$1 status=0
   shift
   output=$("$@" 2>&1) || status=$?
-  [ "$status" -eq "$expected" ] || { printf 'FAILED: %s:%s: status %s, expected %s: %s\n%s\n' \
-    "${BASH_SOURCE[1]##*/}" "${BASH_LINENO[0]}" "$status" "$expected" "$*" "$output" >&2; exit 1; }
+  [ "$status" -eq "$expected" ] || { printf 'FAILED: %s: status %s, expected %s: %s\n%s\n' \
+    "$(caller_line)" "$status" "$expected" "$*" "$output" >&2; exit 1; }
 }
 
 # wait_for SECONDS CMD...: until the command succeeds; fails the test at the deadline.
@@ -71,18 +77,21 @@ wait_for() {
   local seconds=$1 deadline=$((SECONDS + $1))
   shift
   until "$@" >/dev/null 2>&1; do
-    [ $SECONDS -le $deadline ] || { echo "FAILED: ${BASH_SOURCE[1]##*/}:${BASH_LINENO[0]}: not within $seconds s: $*" >&2; exit 1; }
+    [ $SECONDS -le $deadline ] || { echo "FAILED: $(caller_line): not within $seconds s: $*" >&2; exit 1; }
     read -r -t 0.02 <> <(:) || true # a pause that needs no process
   done
 }
+
+# Inside a sandbox: no device has a file.
+nothing_bound() { [ -z "$(losetup -a)" ]; }
 
 # sandbox [OPTION...] [--] CMD...: in a sandbox, under a deadline: nothing may hang.
 sandbox() {
   timeout --kill-after=5 "${SANDBOX_SECONDS:-60}" "$LOOPFS" run "$@"
 }
 
-# in_sandbox 'SCRIPT' [ARG...]: a bash script in a sandbox, strict, with these helpers at hand.
+# in_sandbox FUNCTION [ARG...]: a function of the calling script in a sandbox, strict, with all helpers at hand.
 in_sandbox() {
   # shellcheck disable=SC2016 # for the inner shell
-  sandbox -- bash -c '. "$0"; code=$1; shift; eval "$code"' "$TEST_FOLDER/tests/system/lib.sh" "$@"
+  sandbox -- bash -c '. "$0"; eval "$1"; shift; "$@"' "$TEST_FOLDER/tests/system/lib.sh" "$(declare -f)" "$@"
 }
