@@ -30,7 +30,7 @@ inside() {
   losetup -d /dev/loop0
   assert_eq "$(losetup -n -O NAME -l | xargs)" /dev/loop1
   assert_status 1 losetup /dev/loop0
-  assert_match "$output" "No such device or address"
+  assert_match "$output" "No such (device|file)"
   assert_status 1 losetup -d /dev/loop0
   assert_eq "$(losetup -f)" /dev/loop0
 
