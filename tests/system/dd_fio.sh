@@ -32,8 +32,8 @@ inside() {
   assert_eq "$(head -c 8M /dev/loop0 | tr -d "\0" | wc -c)" 0
   cmp -n 7340032 -i 0:8388608 data /dev/loop0
 
-  verify=(--name=v --filename=/dev/loop0 --size=16M --verify=crc32c --rw=randwrite --bsrange=4k-64k --verify_fatal=1)
-  fio "${verify[@]}" --ioengine=psync >fio.log || { cat fio.log; fail "fio psync"; }
+  verify=(--name=v --filename=/dev/loop0 --size=16M --verify=crc32c --rw=randwrite --verify_fatal=1)
+  fio "${verify[@]}" --ioengine=psync --bsrange=4k-64k >fio.log || { cat fio.log; fail "fio psync"; }
   fio "${verify[@]}" --ioengine=psync --direct=1 --bs=4k >fio.log || { cat fio.log; fail "fio direct"; }
   fio "${verify[@]}" --ioengine=libaio --direct=1 --iodepth=16 --bs=4k >fio.log || { cat fio.log; fail "fio libaio"; }
   fio "${verify[@]}" --ioengine=mmap --bs=4k >fio.log || { cat fio.log; fail "fio mmap"; }
