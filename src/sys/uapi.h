@@ -19,3 +19,6 @@
 #ifndef SECCOMP_IOCTL_NOTIF_SET_FLAGS
 #define SECCOMP_IOCTL_NOTIF_SET_FLAGS _IOW('!', 4, __u64)  // linux/seccomp.h, 6.6
 #endif
+#ifndef MQUEUE_MAGIC
+#define MQUEUE_MAGIC 0x19800202  // statfs: ipc/mqueue.c
+#endif

@@ -1,0 +1,88 @@
+#include "sandbox/remedy.h"
+
+#include <fstream>
+
+namespace loopfs::sandbox {
+namespace {
+
+std::optional<long> read_number(const char* path) {
+  std::ifstream file(path);
+  long value = 0;
+  if (file >> value) return value;
+  return std::nullopt;
+}
+
+std::string remedy_for_namespace(int code, const MachineFacts& facts) {
+  if (facts.most_user_namespaces && *facts.most_user_namespaces == 0) {
+    return "user namespaces are switched off: as root, sysctl -w user.max_user_namespaces=15000";
+  }
+  if (code == ENOSPC) return "all user namespaces are in use: as root, raise sysctl user.max_user_namespaces";
+  if (code == EINVAL || code == ENOSYS) return "this kernel is built without user namespaces";
+  if (code != EPERM && code != EACCES) return {};
+  if (facts.unprivileged_userns_clone && *facts.unprivileged_userns_clone == 0) {
+    return "as root, sysctl -w kernel.unprivileged_userns_clone=1";
+  }
+  return "user namespaces are forbidden here: in a container, allow them (--security-opt seccomp=unconfined); in a "
+         "chroot, run loopfs outside of it";
+}
+
+std::string remedy_for_fuse(int code) {
+  switch (code) {
+    case ENOENT:
+      return "there is no FUSE here: as root, modprobe fuse; in a container, --device /dev/fuse";
+    case ENXIO:
+    case ENODEV:
+      return "the kernel has no FUSE: as root, modprobe fuse";
+    case EACCES:
+      return "as root, chmod 666 /dev/fuse";
+    case EPERM:
+      return "the device cgroup forbids it: start the container with --device /dev/fuse";
+    default:
+      return {};
+  }
+}
+
+std::string remedy_for(int code, Step step, const MachineFacts& facts) {
+  // AppArmor lets the namespace be made and then denies what root in it may do.
+  const bool denied = code == EPERM || code == EACCES;
+  if (denied && step != Step::kOpenFuse && facts.apparmor_restricts_userns.value_or(0) != 0) {
+    return "AppArmor restricts user namespaces: as root, sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or "
+           "give loopfs a profile with 'userns,'";
+  }
+  switch (step) {
+    case Step::kUserNamespace:
+      return remedy_for_namespace(code, facts);
+    case Step::kOpenFuse:
+      return remedy_for_fuse(code);
+    case Step::kMountFuse:
+      if (code == ENODEV) return remedy_for_fuse(code);
+      return denied ? "a container's security profile forbids mount: start it with --security-opt "
+                      "seccomp=unconfined --security-opt apparmor=unconfined"
+                    : "";
+    case Step::kMount:
+      return denied ? "a security module or a container's seccomp profile forbids mount in user namespaces" : "";
+    case Step::kMountProc:
+      return denied ? "parts of /proc are masked here, so the kernel allows no new one: start the container with "
+                      "--security-opt systempaths=unconfined (podman: --security-opt unmask=ALL)"
+                    : "";
+    case Step::kIdMaps:
+      return denied ? "a security module forbids the id map" : "";
+  }
+  return {};
+}
+
+}  // namespace
+
+MachineFacts read_machine_facts() {
+  return {read_number("/proc/sys/user/max_user_namespaces"),
+          read_number("/proc/sys/kernel/unprivileged_userns_clone"),
+          read_number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")};
+}
+
+Error with_remedy(const Error& error, Step step, const MachineFacts& facts) {
+  const std::string remedy = remedy_for(error.code, step, facts);
+  if (remedy.empty()) return error;
+  return Error{error.code, fmt::format("{} ({})", error.what, remedy)};
+}
+
+}  // namespace loopfs::sandbox

@@ -1,0 +1,32 @@
+// What to do about a machine on which a sandbox cannot be made. Pure.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "base/error.h"
+
+namespace loopfs::sandbox {
+
+// Where the making of a sandbox can fail for a reason that lies in the machine.
+enum class Step { kUserNamespace, kIdMaps, kMount, kOpenFuse, kMountFuse, kMountProc };
+
+struct MachineFacts {
+  std::optional<long> most_user_namespaces;       // /proc/sys/user/max_user_namespaces
+  std::optional<long> unprivileged_userns_clone;  // /proc/sys/kernel/unprivileged_userns_clone
+  std::optional<long> apparmor_restricts_userns;  // /proc/sys/kernel/apparmor_restrict_unprivileged_userns
+};
+
+MachineFacts read_machine_facts();
+
+// The error with a remedy in brackets behind its act, where there is one.
+Error with_remedy(const Error& error, Step step, const MachineFacts& facts);
+
+// The same on a result: adds nothing to a success.
+template <typename T>
+Result<T> explained(Result<T> result, Step step) {
+  if (!result) return tl::unexpected<Error>(with_remedy(result.error(), step, read_machine_facts()));
+  return result;
+}
+
+}  // namespace loopfs::sandbox

@@ -1,0 +1,304 @@
+#include "sandbox/sandbox.h"
+
+#include <poll.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "sandbox/control.h"
+#include "sandbox/job_control.h"
+#include "sandbox/map_ids.h"
+#include "sandbox/remedy.h"
+#include "sandbox/setup.h"
+#include "sys/message.h"
+#include "sys/pidfd.h"
+
+namespace loopfs::sandbox {
+namespace {
+
+constexpr int kInterrupted = EINTR;
+constexpr int kDeadlineOfDeath = 5000;  // milliseconds for the kernel to end a killed sandbox
+
+// Waits for the end of a child and returns what waitid(2) says.
+Result<siginfo_t> reap(int pidfd) {
+  siginfo_t info = {};
+  while (::waitid(P_PIDFD, static_cast<id_t>(pidfd), &info, WEXITED) != 0) {
+    if (errno != EINTR) return errno_fail("wait for the sandbox");
+  }
+  return info;
+}
+
+}  // namespace
+
+struct State {
+  Options options;
+  SignalState signals;
+  std::optional<SignalQueue> queue;
+  Terminal terminal;
+  Fd control;  // to set-up, then init; its closing ends them
+  Fd init;     // pidfd; invalid once reaped
+  Fd command;  // pidfd
+  Fd dev;
+  Fd user_namespace;
+  dev_t device = 0;
+  std::vector<Fd> instance_channels;
+  std::vector<Fd> view_channels;
+  std::optional<int> interruption;  // the signal that ended us before the command started
+
+  // The next note. Errors: what the other side reports, EINTR on a signal that means "end", EPIPE.
+  Result<Note> receive();
+  Result<Note> expect(Act act);
+  Result<void> ask(Act act, Act answer);
+  Result<void> take_init(const Note& note);
+  Result<void> take_tree(Note note);
+  void kill_init();
+};
+
+namespace {
+
+// The set-up process, until it has ended by itself. Killed when the object goes first.
+class SetupProcess {
+ public:
+  static Result<SetupProcess> start(State& state);
+  SetupProcess(SetupProcess&& other) noexcept : pid_(std::exchange(other.pid_, -1)) {}
+  SetupProcess& operator=(SetupProcess&&) = delete;
+  ~SetupProcess() {
+    if (pid_ < 0) return;
+    ::kill(pid_, SIGKILL);
+    wait();
+  }
+  pid_t pid() const { return pid_; }
+  void wait() {
+    while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
+    }
+    pid_ = -1;
+  }
+
+ private:
+  explicit SetupProcess(pid_t pid) : pid_(pid) {}
+  pid_t pid_;
+};
+
+Result<SetupProcess> SetupProcess::start(State& state) {
+  auto ends = sys::socket_pair();
+  if (!ends) return propagate(ends);
+  std::error_code unknown;
+  const std::string directory = std::filesystem::current_path(unknown);
+  const pid_t pid = ::fork();
+  if (pid < 0) return errno_fail("fork");
+  if (pid == 0) {
+    ends->first.reset();  // so that the end of loopfs shows as the end of the socket
+    InitialState initial;
+    initial.options = &state.options;
+    initial.signals = state.signals;
+    initial.working_directory = unknown ? std::string() : directory;
+    initial.control = ends->second.get();
+    run_setup(std::move(initial));
+  }
+  state.control = std::move(ends->first);
+  return SetupProcess(pid);
+}
+
+// One attempt with one way to map the ids. `mapped` tells whether it got past them.
+Result<void> make_sandbox(State& state, const IdMapPlan& plan, bool& mapped) {
+  auto setup = SetupProcess::start(state);
+  if (!setup) return propagate(setup);
+  if (auto note = state.expect(Act::kNamespaces); !note) return propagate(note);
+  if (auto applied = explained(apply_id_maps(plan, setup->pid()), Step::kIdMaps); !applied) return applied;
+  mapped = true;
+  if (auto sent = send_note(state.control.get(), Act::kMapped); !sent) return sent;
+  // The last two come from two processes, in either order.
+  for (bool ready = false; !ready || !state.init.valid();) {
+    auto note = state.receive();
+    if (!note) return propagate(note);
+    if (note->act == Act::kInstanceChannels) {
+      std::move(note->fds.begin(), note->fds.end(), std::back_inserter(state.instance_channels));
+    } else if (note->act == Act::kViewChannels) {
+      std::move(note->fds.begin(), note->fds.end(), std::back_inserter(state.view_channels));
+    } else if (note->act == Act::kTree) {
+      if (auto taken = state.take_tree(std::move(*note)); !taken) return taken;
+    } else if (note->act == Act::kInit) {
+      // No reaping by anyone else: the number is still init's.
+      if (auto taken = state.take_init(*note); !taken) return taken;
+    } else if (note->act == Act::kDone) {
+      ready = true;
+    } else {
+      return fail(EPROTO, "set up the sandbox");
+    }
+  }
+  setup->wait();
+  return {};
+}
+
+}  // namespace
+
+Result<Note> State::receive() {
+  for (;;) {
+    pollfd poll_fds[] = {{control.get(), POLLIN, 0}, {queue->fd(), POLLIN, 0}};
+    if (::poll(poll_fds, 2, -1) < 0) {
+      if (errno == EINTR) continue;
+      return errno_fail("poll");
+    }
+    if (poll_fds[1].revents) {
+      if (const auto signal = queue->next_interruption()) {
+        interruption = *signal;
+        return fail(kInterrupted, "set up the sandbox");
+      }
+    }
+    if (!poll_fds[0].revents) continue;
+    auto note = receive_note(control.get());
+    if (!note) return propagate(note);
+    if (!*note) return fail(EPIPE, "the sandbox's first process ended unexpectedly");
+    if ((*note)->act == Act::kFailed) return fail((*note)->value, "{}", (*note)->text);
+    return std::move(**note);
+  }
+}
+
+Result<Note> State::expect(Act act) {
+  auto note = receive();
+  if (note && note->act != act) return fail(EPROTO, "set up the sandbox");
+  return note;
+}
+
+Result<void> State::ask(Act act, Act answer) {
+  if (auto sent = send_note(control.get(), act); !sent) return sent;
+  if (auto note = expect(answer); !note) return propagate(note);
+  return {};
+}
+
+Result<void> State::take_init(const Note& note) {
+  auto pidfd = sys::pidfd_of_process(note.value);
+  if (!pidfd) return propagate(pidfd);
+  init = std::move(*pidfd);
+  return {};
+}
+
+Result<void> State::take_tree(Note note) {
+  if (note.fds.size() != 2) return fail(EPROTO, "set up the sandbox");
+  dev = std::move(note.fds[0]);
+  user_namespace = std::move(note.fds[1]);
+  device = note.device;
+  return {};
+}
+
+void State::kill_init() {
+  if (!init.valid()) return;
+  (void)sys::send_signal(init.get(), SIGKILL);
+  // A process of the sandbox may hang in a FUSE request that nobody answers any more: that ends with our
+  // descriptors, so do not wait for ever.
+  instance_channels.clear();
+  view_channels.clear();
+  pollfd poll_fd{init.get(), POLLIN, 0};
+  if (::poll(&poll_fd, 1, kDeadlineOfDeath) > 0) (void)reap(init.get());
+  init.reset();
+}
+
+Sandbox::Sandbox(std::unique_ptr<State> state) : state_(std::move(state)) {}
+
+Sandbox::~Sandbox() {
+  state_->kill_init();
+  ::pthread_sigmask(SIG_SETMASK, &state_->signals.mask, nullptr);
+  ::sigaction(SIGCHLD, &state_->signals.child, nullptr);
+}
+
+Result<std::unique_ptr<Sandbox>> Sandbox::prepare(Options options) {
+  if (options.command.empty()) return fail(EINVAL, "no command");
+  std::unique_ptr<Sandbox> sandbox(new Sandbox(std::make_unique<State>()));
+  State& state = *sandbox->state_;
+  state.options = std::move(options);
+  // An ignored SIGCHLD, as a caller may leave it to us, makes children vanish with their status.
+  struct sigaction child = {};
+  child.sa_handler = SIG_DFL;
+  ::sigaction(SIGCHLD, &child, &state.signals.child);
+  auto queue = SignalQueue::create(&state.signals.mask);
+  if (!queue) return propagate(queue);
+  state.queue.emplace(std::move(*queue));
+
+  const std::vector<IdMapPlan> plans = plan_id_maps(read_id_facts());
+  for (size_t i = 0; i < plans.size(); ++i) {
+    bool mapped = false;
+    auto made = make_sandbox(state, plans[i], mapped);
+    if (made) break;
+    const bool last = i + 1 == plans.size();
+    if (mapped || last || state.interruption || made.error().code == ENOSPC) return propagate(made);
+    if (state.options.report) {
+      state.options.report(fmt::format("{}; the sandbox has a single user id", made.error().message()));
+    }
+  }
+  return sandbox;
+}
+
+std::vector<Fd> Sandbox::take_instance_channels() { return std::exchange(state_->instance_channels, {}); }
+std::vector<Fd> Sandbox::take_view_channels() { return std::exchange(state_->view_channels, {}); }
+int Sandbox::dev_directory() const { return state_->dev.get(); }
+int Sandbox::user_namespace() const { return state_->user_namespace.get(); }
+int Sandbox::init_pidfd() const { return state_->init.get(); }
+dev_t Sandbox::instance_device() const { return state_->device; }
+
+Result<void> Sandbox::attach_views() {
+  auto attached = state_->ask(Act::kAttachViews, Act::kDone);
+  if (!attached) return propagate(attached, "attach the views");
+  return {};
+}
+
+Result<std::optional<Fd>> Sandbox::take_listener() {
+  if (auto sent = send_note(state_->control.get(), Act::kInstallFilter); !sent) return propagate(sent);
+  auto note = state_->receive();
+  if (!note) return propagate(note, "install the seccomp filter");
+  if (note->act == Act::kNoListener) return std::optional<Fd>();
+  if (note->act != Act::kListener || note->fds.size() != 1) return fail(EPROTO, "install the seccomp filter");
+  return std::optional<Fd>(std::move(note->fds[0]));
+}
+
+Result<void> Sandbox::start_command() {
+  if (const auto signal = state_->queue->next_interruption()) {
+    state_->interruption = *signal;
+    return {};
+  }
+  if (auto sent = send_note(state_->control.get(), Act::kStart); !sent) return sent;
+  auto note = state_->expect(Act::kCommand);
+  if (!note && state_->interruption) return {};
+  if (!note) return propagate(note, "start '{}'", state_->options.command[0]);
+  if (note->fds.size() != 1) return fail(EPROTO, "start '{}'", state_->options.command[0]);
+  state_->command = std::move(note->fds[0]);
+  return {};
+}
+
+namespace {
+
+// What init says while the command runs. From here on the sandbox may have taken init over: nothing it says is
+// believed beyond "the command has stopped".
+void follow_stop(State& state) {
+  auto note = receive_note(state.control.get());
+  if (!note || !*note) {
+    state.control.reset();  // init is ending
+    return;
+  }
+  if ((*note)->act == Act::kStopped) stop_self((*note)->value);
+}
+
+}  // namespace
+
+Result<int> Sandbox::wait() {
+  State& state = *state_;
+  if (state.interruption) {
+    state.kill_init();
+    return 128 + *state.interruption;
+  }
+  for (;;) {
+    pollfd poll_fds[] = {{state.init.get(), POLLIN, 0}, {state.queue->fd(), POLLIN, 0}, {state.control.get(), POLLIN, 0}};
+    if (::poll(poll_fds, 3, -1) < 0 && errno != EINTR) return errno_fail("poll");
+    if (poll_fds[0].revents) break;
+    // ESRCH: the command has just ended. What it forbids does not concern us.
+    while (const auto signal = state.queue->next()) (void)sys::send_signal(state.command.get(), *signal);
+    if (poll_fds[2].revents) follow_stop(state);
+  }
+  auto info = reap(state.init.get());
+  if (!info) return propagate(info);
+  state.init.reset();
+  state.terminal.take_back();
+  return info->si_code == CLD_EXITED ? info->si_status : 128 + info->si_status;
+}
+
+}  // namespace loopfs::sandbox

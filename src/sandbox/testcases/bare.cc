@@ -1,0 +1,40 @@
+// A sandbox whose instance and views nobody serves: sandbox_bare [--root DIR] [--bind SRC:DST]... CMD...
+// For trying the sandbox without the layers above it.
+#include <cstdio>
+#include <string>
+
+#include "sandbox/sandbox.h"
+
+namespace {
+
+int failed(const loopfs::Error& error) {
+  std::fprintf(stderr, "sandbox_bare: %s\n", error.message().c_str());
+  return 1;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  using namespace loopfs;
+  sandbox::Options options;
+  int next = 1;
+  for (; next + 1 < argc && argv[next][0] == '-'; next += 2) {
+    const std::string value = argv[next + 1];
+    if (std::string(argv[next]) == "--root") {
+      options.root = value;
+    } else {
+      const size_t colon = value.find(':');
+      options.binds.push_back({value.substr(0, colon), value.substr(colon + 1)});
+    }
+  }
+  options.command.assign(argv + next, argv + argc);
+  options.report = [](const std::string& line) { std::fprintf(stderr, "sandbox_bare: %s\n", line.c_str()); };
+  auto made = sandbox::Sandbox::prepare(std::move(options));
+  if (!made) return failed(made.error());
+  sandbox::Sandbox& box = **made;
+  auto listener = box.take_listener();
+  if (!listener) return failed(listener.error());
+  if (auto started = box.start_command(); !started) return failed(started.error());
+  auto status = box.wait();
+  return status ? *status : failed(status.error());
+}

@@ -1,0 +1,103 @@
+#include "sys/namespace.h"
+
+#include <fcntl.h>
+#include <linux/fuse.h>
+#include <linux/openat2.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+namespace loopfs::sys {
+namespace {
+
+Result<void> write_proc_file(pid_t pid, const char* name, const std::string& text) {
+  const std::string path = fmt::format("/proc/{}/{}", pid, name);
+  Fd file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (!file.valid()) return errno_fail("open '{}'", path);
+  // One write: the kernel takes a map only whole.
+  if (::write(file.get(), text.data(), text.size()) < 0) return errno_fail("write '{}'", path);
+  return {};
+}
+
+}  // namespace
+
+Result<void> unshare_namespaces(int flags) {
+  if (::unshare(flags) != 0) return errno_fail("unshare");
+  return {};
+}
+
+Result<void> enter_namespaces(int fd, int flags) {
+  if (::setns(fd, flags) != 0) return errno_fail("setns");
+  return {};
+}
+
+Result<pid_t> fork_first_process_for_parent() {
+  // clone(2), not clone3(2): container runtimes answer ENOSYS for the latter. With CLONE_PARENT the child's
+  // exit signal is the caller's own, whatever the low bits say.
+  const long pid = ::syscall(SYS_clone, CLONE_NEWPID | CLONE_PARENT, nullptr, nullptr, nullptr, nullptr);
+  if (pid < 0) return errno_fail("clone into a new pid namespace");
+  return static_cast<pid_t>(pid);
+}
+
+std::string format_id_map(std::span<const IdRange> ranges) {
+  std::string text;
+  for (const IdRange& range : ranges) {
+    text += fmt::format("{} {} {}\n", range.inside, range.outside, range.count);
+  }
+  return text;
+}
+
+Result<void> write_id_map(pid_t pid, IdKind kind, std::span<const IdRange> ranges) {
+  return write_proc_file(pid, kind == IdKind::kUser ? "uid_map" : "gid_map", format_id_map(ranges));
+}
+
+Result<void> deny_setgroups(pid_t pid) { return write_proc_file(pid, "setgroups", "deny"); }
+
+Result<void> become_root_of_namespace() {
+  if (::setresgid(0, 0, 0) != 0) return errno_fail("setresgid 0");
+  if (::setresuid(0, 0, 0) != 0) return errno_fail("setresuid 0");
+  return {};
+}
+
+Result<void> die_with_parent() {
+  if (::prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0) return errno_fail("prctl PR_SET_PDEATHSIG");
+  return {};
+}
+
+Result<void> pivot_root_to(int directory_fd) {
+  if (::fchdir(directory_fd) != 0) return errno_fail("fchdir to the new root");
+  // With both arguments the same, the old root ends up stacked on the new one: see pivot_root(2).
+  if (::syscall(SYS_pivot_root, ".", ".") != 0) return errno_fail("pivot_root");
+  if (::umount2(".", MNT_DETACH) != 0) return errno_fail("unmount the old root");
+  if (::chdir("/") != 0) return errno_fail("chdir '/'");
+  return {};
+}
+
+Result<dev_t> device_of_mount(int fd) {
+  struct statx status = {};
+  if (::statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &status) != 0) return errno_fail("statx");
+  return makedev(status.stx_dev_major, status.stx_dev_minor);
+}
+
+Result<void> join_fuse_connection(int fresh, int mounted) {
+  uint32_t source = static_cast<uint32_t>(mounted);
+  if (::ioctl(fresh, FUSE_DEV_IOC_CLONE, &source) != 0) return errno_fail("FUSE_DEV_IOC_CLONE");
+  return {};
+}
+
+Result<Fd> open_path_in_root(int root_fd, const std::string& path, int flags) {
+  open_how how = {};
+  how.flags = static_cast<uint64_t>(O_PATH | O_CLOEXEC | flags);
+  how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
+  Fd fd(static_cast<int>(::syscall(SYS_openat2, root_fd, path.c_str(), &how, sizeof how)));
+  if (!fd.valid()) return errno_fail("open '{}'", path);
+  return fd;
+}
+
+}  // namespace loopfs::sys
