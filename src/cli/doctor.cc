@@ -13,60 +13,49 @@ using State = Finding::State;
 
 std::string text_of(int error) { return strerrordesc_np(error) ? strerrordesc_np(error) : "Unknown error"; }
 
+// What the sandbox itself would say about a failed step.
+std::string remedy_of(const MachineFacts& facts, int code, sandbox::Step step) {
+  std::string remedy = sandbox::remedy_for(code, step, facts.sysctls);
+  return remedy.empty() ? "none known for this error; outside of containers it should not happen" : remedy;
+}
+
 Finding judge_fuse_device(const MachineFacts& facts) {
   Finding finding{State::kOk, "/dev/fuse", fmt::format("mode {:04o}, can be opened", facts.fuse_mode), ""};
   if (facts.fuse_open == 0) return finding;
   finding.state = State::kMissing;
   finding.detail = text_of(facts.fuse_open);
-  const bool mode_allows = (facts.fuse_mode & 06) == 06;
-  if ((facts.fuse_open == EACCES || facts.fuse_open == EPERM) && mode_allows) {
-    finding.detail = fmt::format("mode {:04o}, but opening it is denied", facts.fuse_mode);
-    finding.remedy = "a container's device policy or a nodev mount forbids it: give the container the device /dev/fuse";
-  } else if (facts.fuse_open == EACCES) {
-    finding.detail = fmt::format("mode {:04o}, cannot be opened for reading and writing", facts.fuse_mode);
-    finding.remedy = "as root: chmod 0666 /dev/fuse (udev does so on distributions)";
-  } else if (!facts.fuse_in_kernel) {
-    finding.remedy = "as root: modprobe fuse (the kernel needs CONFIG_FUSE_FS)";
-  } else {
-    finding.remedy = "as root: mknod -m 0666 /dev/fuse c 10 229; in a container: give it the device /dev/fuse";
+  finding.remedy = remedy_of(facts, facts.fuse_open, sandbox::Step::kOpenFuse);
+  if (facts.fuse_open != EACCES) return finding;
+  finding.detail = fmt::format("mode {:04o}, cannot be opened for reading and writing", facts.fuse_mode);
+  if ((facts.fuse_mode & 06) == 06) {
+    finding.remedy = "not the mode, but a nodev mount or a security module denies it: give the container the device "
+                     "/dev/fuse";
   }
   return finding;
 }
 
-// One sysctl that can forbid unprivileged user namespaces. Root is not bound by them, but by the limit.
 Finding judge_namespaces(const MachineFacts& facts) {
   Finding finding{State::kOk, "user namespaces", "can be made, with mounts inside", ""};
-  const int error = facts.namespaces.create != 0 ? facts.namespaces.create : facts.namespaces.mount_api;
-  if (error == 0) return finding;
-  if (error == ENOSYS && facts.namespaces.create == 0) return finding;  // judged as the mount API
+  const bool made = facts.namespaces.create == 0;
+  const int error = made ? facts.namespaces.mount_api : facts.namespaces.create;
+  if (error == 0 || (made && error == ENOSYS)) return finding;  // ENOSYS is the mount API's matter
   finding.state = State::kMissing;
-  finding.detail = facts.namespaces.create != 0 ? text_of(error) : "made, but without rights: " + text_of(error);
-  if (facts.max_user_namespaces == 0) {
-    finding.remedy = "as root: sysctl -w user.max_user_namespaces=15000";
-  } else if (facts.unprivileged_userns_clone == 0 && !facts.is_root) {
-    finding.remedy = "as root: sysctl -w kernel.unprivileged_userns_clone=1";
-  } else if (facts.apparmor && facts.apparmor_restrict_userns.value_or(0) != 0 && !facts.is_root) {
-    finding.remedy =
-        "AppArmor restricts them: give loopfs a profile with `userns,` (see loopfs(1)), or as root: "
-        "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0";
-  } else {
-    finding.remedy =
-        "a container's seccomp profile or a security module forbids them: run loopfs outside, or allow unshare, "
-        "clone3 and mount there";
-  }
+  finding.detail = made ? "made, but without rights: " + text_of(error) : text_of(error);
+  finding.remedy = remedy_of(facts, error, made ? sandbox::Step::kMount : sandbox::Step::kUserNamespace);
   return finding;
 }
 
 Finding judge_apparmor(const MachineFacts& facts) {
+  const bool restricts = facts.apparmor && facts.sysctls.apparmor_restricts_userns.value_or(0) != 0;
   Finding finding{State::kOk, "AppArmor", facts.apparmor ? "on, does not restrict user namespaces" : "off", ""};
-  if (!facts.apparmor || facts.apparmor_restrict_userns.value_or(0) == 0) return finding;
+  if (!restricts) return finding;
   finding.detail = "restricts user namespaces";
   if (facts.namespaces.create == 0 && facts.namespaces.mount_api == 0) {
-    finding.detail += ", but not this one";
+    finding.detail += ", but not those of loopfs";
     return finding;
   }
   finding.state = State::kMissing;
-  finding.remedy = "see user namespaces";
+  finding.remedy = "see user namespaces, and the profile in loopfs(1)";
   return finding;
 }
 
@@ -81,23 +70,28 @@ Finding judge_mount_api(const MachineFacts& facts) {
 
 Finding judge_fuse_mount(const MachineFacts& facts) {
   Finding finding{State::kOk, "FUSE in a user namespace", "mounts, with more than one channel", ""};
-  if (facts.namespaces.mount_fuse == 0 && facts.namespaces.clone_fuse == 0) return finding;
+  const int mount = facts.namespaces.mount_fuse;
+  if (mount == 0 && facts.namespaces.clone_fuse == 0) return finding;
   finding.state = State::kMissing;
-  finding.detail = facts.namespaces.mount_fuse != 0 ? "mount: " + text_of(facts.namespaces.mount_fuse)
-                                                    : "second channel: " + text_of(facts.namespaces.clone_fuse);
-  finding.remedy = facts.fuse_open != 0 ? "see /dev/fuse" : "see user namespaces; Linux 5.11 or newer";
+  finding.detail = mount != 0 ? "mount: " + text_of(mount) : "second channel: " + text_of(facts.namespaces.clone_fuse);
+  if (facts.fuse_open != 0) {
+    finding.remedy = "see /dev/fuse";
+  } else if (facts.namespaces.create != 0) {
+    finding.remedy = "see user namespaces";
+  } else {
+    finding.remedy = remedy_of(facts, mount, sandbox::Step::kMountFuse);
+  }
   return finding;
 }
 
 Finding judge_proc_mount(const MachineFacts& facts) {
   Finding finding{State::kOk, "proc in a pid namespace", "can be mounted", ""};
-  if (facts.namespaces.mount_proc == 0) return finding;
+  const int error = facts.namespaces.mount_proc;
+  if (error == 0) return finding;
   finding.state = State::kMissing;
-  finding.detail = text_of(facts.namespaces.mount_proc);
-  finding.remedy = facts.namespaces.create != 0
-                       ? "see user namespaces"
-                       : "a container hides parts of /proc: start it with --security-opt unmask=ALL "
-                         "(podman) or --security-opt systempaths=unconfined (docker)";
+  finding.detail = text_of(error);
+  finding.remedy = facts.namespaces.create != 0 ? "see user namespaces"
+                                                : remedy_of(facts, error, sandbox::Step::kMountProc);
   return finding;
 }
 
@@ -134,21 +128,21 @@ Finding judge_foreign(const MachineFacts& facts, std::string subject, int error,
   return finding;
 }
 
-Finding judge_subordinate_ids(const MachineFacts& facts) {
+Finding judge_ids(const MachineFacts& facts) {
+  using Method = sandbox::IdMapPlan::Method;
+  const Method method = sandbox::plan_id_maps(facts.ids).front().method;
   Finding finding{State::kOk, "subordinate ids", "newuidmap and a range for " + facts.user, ""};
-  if (facts.is_root && !(facts.newidmap && facts.subuid && facts.subgid)) {
-    finding.detail = "not needed by root";
-    return finding;
-  }
-  if (facts.newidmap && facts.subuid && facts.subgid) return finding;
+  if (method == Method::kDirect) finding.detail = "not needed: the sandbox has the ids of this user namespace";
+  if (method != Method::kSingle) return finding;
   finding.state = State::kLacking;
   finding.detail = "the sandbox has one user id only: no chown to others there";
-  std::string missing = facts.newidmap ? "" : "apt-get install uidmap";
-  if (!facts.subuid || !facts.subgid) {
-    if (!missing.empty()) missing += "; ";
-    missing += fmt::format("usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {}", facts.user);
+  std::vector<std::string> steps;
+  if (!facts.ids.helpers_work) steps.emplace_back("apt-get install uidmap");
+  if (facts.ids.subordinate_users.empty() || facts.ids.subordinate_groups.empty()) {
+    steps.push_back(
+        fmt::format("usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {}", facts.user));
   }
-  finding.remedy = "as root: " + missing;
+  finding.remedy = fmt::format("as root: {}", fmt::join(steps, "; "));
   return finding;
 }
 
@@ -179,7 +173,7 @@ std::vector<Finding> judge(const MachineFacts& facts) {
                     "the kernel needs CONFIG_CROSS_MEMORY_ATTACH; in a container: allow process_vm_readv"),
       judge_foreign(facts, "pidfd_getfd", facts.foreign.take_fd,
                     "Linux 5.6 or newer; in a container: allow pidfd_getfd"),
-      judge_subordinate_ids(facts),
+      judge_ids(facts),
   };
   if (!facts.config_error.empty()) {
     findings.push_back({State::kMissing, "loopfs.toml", facts.config_error, "mend the file, see loopfs(1)"});

@@ -42,6 +42,8 @@ std::string remedy_for_fuse(int code) {
   }
 }
 
+}  // namespace
+
 std::string remedy_for(int code, Step step, const MachineFacts& facts) {
   // AppArmor lets the namespace be made and then denies what root in it may do.
   const bool denied = code == EPERM || code == EACCES;
@@ -70,8 +72,6 @@ std::string remedy_for(int code, Step step, const MachineFacts& facts) {
   }
   return {};
 }
-
-}  // namespace
 
 MachineFacts read_machine_facts() {
   return {read_number("/proc/sys/user/max_user_namespaces"),

@@ -19,6 +19,9 @@ struct MachineFacts {
 
 MachineFacts read_machine_facts();
 
+// What helps against the errno `code` of that step; empty if nothing is known to.
+std::string remedy_for(int code, Step step, const MachineFacts& facts);
+
 // The error with a remedy in brackets behind its act, where there is one.
 Error with_remedy(const Error& error, Step step, const MachineFacts& facts);
 

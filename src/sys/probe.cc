@@ -4,7 +4,6 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sched.h>
-#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -16,12 +15,9 @@
 
 #include "base/fd.h"
 #include "sys/mount_api.h"
+#include "sys/namespace.h"
 #include "sys/pidfd.h"
 #include "sys/uapi.h"
-
-#ifndef FUSE_DEV_IOC_CLONE
-#define FUSE_DEV_IOC_CLONE _IOR(229, 0, uint32_t)
-#endif
 
 namespace loopfs::sys {
 namespace {
@@ -48,31 +44,23 @@ Answer in_child(const Answer& failed, Attempt attempt) {
   return got == sizeof answer ? answer : failed;
 }
 
-int write_text(const char* path, const std::string& text) {
-  Fd fd(::open(path, O_WRONLY | O_CLOEXEC));
-  if (!fd.valid()) return errno;
-  return ::write(fd.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()) ? 0 : errno;
-}
+int error_of(const auto& result) { return result ? 0 : result.error().code; }
 
 // A user namespace in which the calling process is root.
 int enter_user_namespace(int more_namespaces) {
-  const uid_t uid = ::geteuid();
-  const gid_t gid = ::getegid();
-  if (::unshare(CLONE_NEWUSER | more_namespaces) != 0) return errno;
-  if (int error = write_text("/proc/self/setgroups", "deny")) return error;
-  if (int error = write_text("/proc/self/uid_map", fmt::format("0 {} 1", uid))) return error;
-  return write_text("/proc/self/gid_map", fmt::format("0 {} 1", gid));
+  const IdRange user{0, ::geteuid(), 1};
+  const IdRange group{0, ::getegid(), 1};
+  if (auto made = unshare_namespaces(CLONE_NEWUSER | more_namespaces); !made) return made.error().code;
+  if (auto denied = deny_setgroups(::getpid()); !denied) return denied.error().code;
+  if (auto mapped = write_id_map(::getpid(), IdKind::kUser, {&user, 1}); !mapped) return mapped.error().code;
+  return error_of(write_id_map(::getpid(), IdKind::kGroup, {&group, 1}));
 }
-
-int error_of(const Result<Fd>& result) { return result ? 0 : result.error().code; }
 
 int try_mount_api() {
   auto mount = mount_virtual("tmpfs", {}, 0);
   if (!mount) return mount.error().code;
-  auto copy = clone_tree(AT_FDCWD, "/", true);
-  if (!copy) return copy.error().code;
-  auto set = set_mount_attributes(mount->get(), MOUNT_ATTR_NOSUID, 0, false);
-  return set ? 0 : set.error().code;
+  if (auto copy = clone_tree(AT_FDCWD, "/", true); !copy) return copy.error().code;
+  return error_of(set_mount_attributes(mount->get(), MOUNT_ATTR_NOSUID, 0, false));
 }
 
 void try_fuse(NamespaceProbe& answer) {
@@ -85,8 +73,7 @@ void try_fuse(NamespaceProbe& answer) {
   answer.mount_fuse = answer.clone_fuse = error_of(mount);
   if (!mount) return;
   Fd channel(::open("/dev/fuse", O_RDWR | O_CLOEXEC));
-  uint32_t source = static_cast<uint32_t>(fuse.get());
-  answer.clone_fuse = ::ioctl(channel.get(), FUSE_DEV_IOC_CLONE, &source) == 0 ? 0 : errno;
+  answer.clone_fuse = channel.valid() ? error_of(join_fuse_connection(channel.get(), fuse.get())) : errno;
 }
 
 void try_namespaces(NamespaceProbe& answer) {
