@@ -11,7 +11,9 @@ namespace {
 
 using State = Finding::State;
 
-std::string text_of(int error) { return strerrordesc_np(error) ? strerrordesc_np(error) : "Unknown error"; }
+std::string text_of(int error) {
+  return strerrordesc_np(error) ? strerrordesc_np(error) : "Unknown error";
+}
 
 // What the sandbox itself would say about a failed step.
 std::string remedy_of(const MachineFacts& facts, int code, sandbox::Step step) {
@@ -28,8 +30,9 @@ Finding judge_fuse_device(const MachineFacts& facts) {
   if (facts.fuse_open != EACCES) return finding;
   finding.detail = fmt::format("mode {:04o}, cannot be opened for reading and writing", facts.fuse_mode);
   if ((facts.fuse_mode & 06) == 06) {
-    finding.remedy = "not the mode, but a nodev mount or a security module denies it: give the container the device "
-                     "/dev/fuse";
+    finding.remedy =
+        "not the mode, but a nodev mount or a security module denies it: give the container the device "
+        "/dev/fuse";
   }
   return finding;
 }
@@ -47,7 +50,8 @@ Finding judge_namespaces(const MachineFacts& facts) {
 
 Finding judge_apparmor(const MachineFacts& facts) {
   const bool restricts = facts.apparmor && facts.sysctls.apparmor_restricts_userns.value_or(0) != 0;
-  Finding finding{State::kOk, "AppArmor", facts.apparmor ? "on, does not restrict user namespaces" : "off", ""};
+  Finding finding{State::kOk, "AppArmor", facts.apparmor ? "on, does not restrict user namespaces" : "off",
+                  ""};
   if (!restricts) return finding;
   finding.detail = "restricts user namespaces";
   if (facts.namespaces.create == 0 && facts.namespaces.mount_api == 0) {
@@ -73,7 +77,8 @@ Finding judge_fuse_mount(const MachineFacts& facts) {
   const int mount = facts.namespaces.mount_fuse;
   if (mount == 0 && facts.namespaces.clone_fuse == 0) return finding;
   finding.state = State::kMissing;
-  finding.detail = mount != 0 ? "mount: " + text_of(mount) : "second channel: " + text_of(facts.namespaces.clone_fuse);
+  finding.detail =
+      mount != 0 ? "mount: " + text_of(mount) : "second channel: " + text_of(facts.namespaces.clone_fuse);
   if (facts.fuse_open != 0) {
     finding.remedy = "see /dev/fuse";
   } else if (facts.namespaces.create != 0) {
@@ -103,7 +108,8 @@ Finding judge_notify(const MachineFacts& facts) {
   }
   finding.state = State::kLacking;
   if (facts.notify.listener == EBUSY) {
-    finding.detail = "another supervisor has it: below `loopfs run` that one serves, below any other mount does not work";
+    finding.detail =
+        "another supervisor has it: below `loopfs run` that one serves, below any other mount does not work";
     finding.remedy = "run loopfs outside of the container whose runtime supervises it";
     return finding;
   }
@@ -119,6 +125,7 @@ Finding judge_foreign(const MachineFacts& facts, std::string subject, int error,
   finding.state = State::kMissing;
   finding.detail = text_of(error);
   if (facts.namespaces.create != 0) {
+    finding.detail = "not tried";
     finding.remedy = "see user namespaces";
   } else if (facts.ptrace_scope.value_or(0) >= 3) {
     finding.remedy = "Yama forbids it until the next boot: set kernel.yama.ptrace_scope below 3";
@@ -132,7 +139,8 @@ Finding judge_ids(const MachineFacts& facts) {
   using Method = sandbox::IdMapPlan::Method;
   const Method method = sandbox::plan_id_maps(facts.ids).front().method;
   Finding finding{State::kOk, "subordinate ids", "newuidmap and a range for " + facts.user, ""};
-  if (method == Method::kDirect) finding.detail = "not needed: the sandbox has the ids of this user namespace";
+  if (method == Method::kDirect)
+    finding.detail = "not needed: the sandbox has the ids of this user namespace";
   if (method != Method::kSingle) return finding;
   finding.state = State::kLacking;
   finding.detail = "the sandbox has one user id only: no chown to others there";

@@ -39,7 +39,8 @@ struct MachineFacts {
   std::vector<FuseProgramFact> programs;
 };
 
-// `config`: the file to read in place of the user's and the system's, or empty. The caller must be single-threaded.
+// `config`: the file to read in place of the user's and the system's, or empty. The caller must be
+// single-threaded.
 MachineFacts examine_machine(const std::string& config);
 
 }  // namespace loopfs::cli

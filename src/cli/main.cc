@@ -13,8 +13,12 @@ using loopfs::cli::DoctorOptions;
 using loopfs::cli::Message;
 using loopfs::cli::RunOptions;
 
-int act(const RunOptions& options) { return loopfs::cli::run(options); }
-int act(const DoctorOptions& options) { return loopfs::cli::doctor(options); }
+int act(const RunOptions& options) {
+  return loopfs::cli::run(options);
+}
+int act(const DoctorOptions& options) {
+  return loopfs::cli::doctor(options);
+}
 int act(const Message& message) {
   fmt::print(message.status == 0 ? stdout : stderr, "{}\n", message.text);
   return message.status;

@@ -31,10 +31,13 @@ struct Parser {
     app.name("loopfs");
     app.set_version_flag("--version", "loopfs " LOOPFS_VERSION);
     app.require_subcommand(1);
-    run_command = app.add_subcommand("run", "Run a command with loop devices of its own, as root of a sandbox.");
+    run_command =
+        app.add_subcommand("run", "Run a command with loop devices of its own, as root of a sandbox.");
     run_command->formatter(std::make_shared<RunFormatter>());
-    run_command->add_option("--root", run.root, "Use this directory as the root file system")->type_name("DIR");
-    run_command->add_option("--bind", binds, "Show the host's SRC at DST (default: at SRC); may be given again")
+    run_command->add_option("--root", run.root, "Use this directory as the root file system")
+        ->type_name("DIR");
+    run_command
+        ->add_option("--bind", binds, "Show the host's SRC at DST (default: at SRC); may be given again")
         ->type_name("SRC[:DST]")
         ->allow_extra_args(false);
     run_command->add_option("--max", max, "Allow at most this many loop devices")
@@ -43,7 +46,8 @@ struct Parser {
     run_command->add_option("--engine", run.engine, "What serves the devices: user")
         ->type_name("NAME")
         ->check(CLI::IsMember({"user"}));
-    run_command->add_option("--config", run.config, "Read this file in place of loopfs.toml")->type_name("FILE");
+    run_command->add_option("--config", run.config, "Read this file in place of loopfs.toml")
+        ->type_name("FILE");
     run_command->add_flag("-q,--quiet", run.quiet, "Say nothing but errors");
     doctor_command = app.add_subcommand("doctor", "Tell what this machine has and lacks for `loopfs run`.");
     doctor_command->add_option("--config", doctor.config, "Read this file in place of loopfs.toml")
@@ -51,8 +55,9 @@ struct Parser {
   }
 };
 
-// Where the command begins in the words that follow "run": after the options and their values, and after "--".
-// CLI11 must not see the command: it would take the command's options for ours, and its words for subcommands.
+// Where the command begins in the words that follow "run": after the options and their values, and after
+// "--". CLI11 must not see the command: it would take the command's options for ours, and its words for
+// subcommands.
 size_t start_of_command(CLI::App* run_command, const std::vector<std::string>& words) {
   size_t at = 0;
   while (at < words.size() && words[at] != "--" && words[at].size() > 1 && words[at][0] == '-') {
@@ -79,7 +84,8 @@ Message usage_error(std::string text, const char* help) {
   return {kUsage, "loopfs: " + text + " (try `" + help + "`)"};
 }
 
-std::variant<RunOptions, DoctorOptions, Message> finish_run(Parser& parser, std::vector<std::string> command) {
+std::variant<RunOptions, DoctorOptions, Message> finish_run(Parser& parser,
+                                                            std::vector<std::string> command) {
   constexpr const char* kHelp = "loopfs run --help";
   RunOptions& run = parser.run;
   for (const std::string& text : parser.binds) {
@@ -88,7 +94,8 @@ std::variant<RunOptions, DoctorOptions, Message> finish_run(Parser& parser, std:
     run.binds.push_back(*std::move(bind));
   }
   if (parser.run_command->count("--max") > 0) run.max = parser.max;
-  if (parser.run_command->count("--root") > 0 && run.root.empty()) return usage_error("--root: no directory", kHelp);
+  if (parser.run_command->count("--root") > 0 && run.root.empty())
+    return usage_error("--root: no directory", kHelp);
   if (!run.root.empty()) run.root = std::filesystem::absolute(run.root).lexically_normal();
   if (command.empty() || command.front().empty()) return usage_error("run: no command given", kHelp);
   run.command = std::move(command);

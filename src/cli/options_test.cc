@@ -56,7 +56,8 @@ TEST(Options, DashDashEndsOptions) {
 }
 
 TEST(Options, ValuesInBothForms) {
-  const RunOptions run = run_of({"run", "--max=3", "--root=/r", "--config", "/c", "--engine=user", "--", "x"});
+  const RunOptions run =
+      run_of({"run", "--max=3", "--root=/r", "--config", "/c", "--engine=user", "--", "x"});
   EXPECT_EQ(run.max, 3U);
   EXPECT_EQ(run.root, "/r");
   EXPECT_EQ(run.config, "/c");

@@ -20,8 +20,8 @@ struct RunOptions {
   bool quiet = false;  // -q: nothing but errors of loopfs itself on stderr
 };
 
-// Returns the exit status: the command's own, 128+n if signal n killed it, 1 if it could not be started. Errors
-// are printed here, once.
+// Returns the exit status: the command's own, 128+n if signal n killed it, 1 if it could not be started.
+// Errors are printed here, once.
 int run(const RunOptions& options);
 
 }  // namespace loopfs::cli

@@ -44,7 +44,9 @@ Answer in_child(const Answer& failed, Attempt attempt) {
   return got == sizeof answer ? answer : failed;
 }
 
-int error_of(const auto& result) { return result ? 0 : result.error().code; }
+int error_of(const auto& result) {
+  return result ? 0 : result.error().code;
+}
 
 // A user namespace in which the calling process is root.
 int enter_user_namespace(int more_namespaces) {
@@ -115,7 +117,9 @@ int listener_with(unsigned flags) {
 
 }  // namespace
 
-NamespaceProbe probe_namespaces() { return in_child<NamespaceProbe>({EIO, EIO, EIO, EIO, EIO}, try_namespaces); }
+NamespaceProbe probe_namespaces() {
+  return in_child<NamespaceProbe>({EIO, EIO, EIO, EIO, EIO}, try_namespaces);
+}
 
 ForeignProcessProbe probe_foreign_process() {
   const ForeignProcessProbe failed{EIO, EIO, EIO};
