@@ -6,7 +6,7 @@ DESTDIR ?=
 JOBS ?= $(shell nproc)
 WERROR := $(if $(LOOPFS_WERROR),ON,OFF)
 
-.PHONY: all help deps test-deps configure programs tests demo test bench install clean format lint
+.PHONY: all help deps demo-deps test-deps configure programs tests demo test bench install clean format lint
 
 all: programs
 
@@ -21,8 +21,11 @@ help:
 deps:
 	@scripts/install-deps build
 
+demo-deps:
+	@scripts/install-deps build demo
+
 test-deps:
-	@scripts/install-deps build test
+	@scripts/install-deps build demo test
 
 configure:
 	@cmake --preset release -DLOOPFS_WERROR=$(WERROR) -DCMAKE_INSTALL_PREFIX=$(PREFIX) > $(BUILD).log 2>&1 \
@@ -39,7 +42,7 @@ programs: configure
 tests: configure
 	@cmake --build $(BUILD) -j $(JOBS)
 
-demo: test-deps
+demo: demo-deps
 	@$(MAKE) --no-print-directory programs
 	@scripts/demo
 
