@@ -5,12 +5,14 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "instance/node.h"
 
 namespace loopfs::engine {
 
@@ -35,6 +37,14 @@ class Caller {
   // without), opened with the rights of the user namespace of the instance. Errors: those of open(2).
   virtual Result<Fd> reopen(int own_fd, int flags) const = 0;
 
+  // The node of this instance that the descriptor (a duplicate, from take_fd) has open, if it has one. A
+  // device on another device is served inside the engine: a server that reads its own mount waits for
+  // itself. So the answer must come without a request to the mount: statx(AT_STATX_DONT_SYNC).
+  virtual std::optional<instance::NodeId> node_of_fd(int own_fd) const {
+    (void)own_fd;
+    return std::nullopt;
+  }
+
   // CAP_SYS_ADMIN in the user namespace that owns the instance.
   virtual bool has_sys_admin() const = 0;
 };
@@ -43,6 +53,7 @@ class Caller {
 struct IoctlRequest {
   unsigned command = 0;
   uint64_t argument = 0;  // as passed: a value, or an address in the caller
+  bool compat = false;    // from a 32-bit program (FUSE_IOCTL_COMPAT): `long` has four bytes
   // Where the command's number carries a size (_IOR, _IOW), the transport copies: `input` is what it read
   // at `argument`; what the engine puts into `output`, it writes there. At most _IOC_SIZE(command) bytes.
   // Where it carries none (LOOP_*, BLKSSZGET, ...), both are unused and the engine goes through Caller.

@@ -1,0 +1,65 @@
+// Open nodes of the user engine.
+#pragma once
+
+#include <memory>
+
+#include "engine/core.h"
+
+namespace loopfs::engine {
+
+// An open loopN or loopNpM. Its ioctls are in loop_ioctl.cc and block_ioctl.cc.
+class DeviceHandle final : public OpenNode {
+ public:
+  // The device must have been opened in the model with these options.
+  DeviceHandle(std::shared_ptr<Core> core, std::shared_ptr<Slot> slot, uint32_t partition, const OpenOptions& options)
+      : core_(std::move(core)), slot_(std::move(slot)), partition_(partition), options_(options) {}
+  ~DeviceHandle() override;
+
+  NodeId id() const override { return slot_->id(partition_); }
+  Result<size_t> read(uint64_t offset, std::span<std::byte> bytes) override;
+  Result<size_t> write(uint64_t offset, std::span<const std::byte> bytes) override;
+  Result<void> sync(bool data_only) override;
+  Result<void> allocate(int mode, uint64_t offset, uint64_t length) override;
+  Result<int> ioctl(IoctlRequest& request, const Caller& caller) override;
+  void descriptor_closing() override;
+
+  // For the ioctls.
+  Core& core() const { return *core_; }
+  const std::shared_ptr<Core>& shared_core() const { return core_; }
+  const std::shared_ptr<Slot>& slot() const { return slot_; }
+  instance::Device& device() const { return *slot_->device; }  // under the core's mutex
+  uint32_t partition() const { return partition_; }
+  const OpenOptions& options() const { return options_; }
+  IoView view() const;
+  // Gives back or zeroes a range of the node, both in bytes and inside it.
+  Result<void> punch(const IoView& view, uint64_t offset, uint64_t length);
+  Result<void> zero(const IoView& view, uint64_t offset, uint64_t length, bool keep_space);
+
+ private:
+  const std::shared_ptr<Core> core_;
+  const std::shared_ptr<Slot> slot_;
+  const uint32_t partition_;
+  const OpenOptions options_;
+};
+
+// An open loop-control.
+class ControlHandle final : public OpenNode {
+ public:
+  explicit ControlHandle(std::shared_ptr<Core> core) : core_(std::move(core)) {}
+
+  NodeId id() const override { return NodeId::control(); }
+  Result<size_t> read(uint64_t, std::span<std::byte>) override { return fail(EINVAL, "read loop-control"); }
+  Result<size_t> write(uint64_t, std::span<const std::byte>) override { return fail(EINVAL, "write loop-control"); }
+  Result<void> sync(bool) override { return fail(EINVAL, "fsync loop-control"); }
+  Result<void> allocate(int, uint64_t, uint64_t) override { return fail(ENODEV, "fallocate loop-control"); }
+  Result<int> ioctl(IoctlRequest& request, const Caller& caller) override;
+  void descriptor_closing() override {}
+
+ private:
+  const std::shared_ptr<Core> core_;
+};
+
+// LOOP_CTL_REMOVE, also for unlink(2): waits for closes under way before it says EBUSY.
+Result<void> remove_device(Core& core, int64_t number);
+
+}  // namespace loopfs::engine

@@ -1,0 +1,40 @@
+// The user engine: loopfs serves the bytes of a device itself, from the backing file, with no privilege.
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "engine/engine.h"
+
+namespace loopfs::engine {
+
+class Core;
+
+// Thread-safe. Handles and holds may outlive it (they share its state), observers may not.
+class UserEngine final : public Engine {
+ public:
+  struct Options {
+    std::optional<uint32_t> max;  // most devices; none: as many as there are numbers
+    uid_t uid = 0;                // of the nodes, as the instance's user namespace numbers them
+    gid_t gid = 0;
+    mode_t mode = 0600;
+    uint32_t initial_devices = 1;  // loop0 to loopN-1 exist from the start
+  };
+  static std::unique_ptr<UserEngine> create(const Options& options);
+  ~UserEngine() override;
+
+  void add_observer(Observer* observer) override;
+  std::vector<NodeId> nodes() override;
+  std::optional<NodeAttributes> attributes(NodeId id) override;
+  Result<void> change_attributes(NodeId id, const AttributeChange& change) override;
+  Result<void> unlink(NodeId id) override;
+  Result<std::unique_ptr<OpenNode>> open(NodeId id, const OpenOptions& options) override;
+  std::vector<DeviceState> snapshot() override;
+  Result<std::unique_ptr<MountHold>> hold_for_mount(NodeId id, bool write) override;
+
+ private:
+  explicit UserEngine(std::shared_ptr<Core> core) : core_(std::move(core)) {}
+  std::shared_ptr<Core> core_;
+};
+
+}  // namespace loopfs::engine
