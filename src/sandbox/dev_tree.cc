@@ -93,10 +93,17 @@ Result<void> make_mount_point(int dev, const HostMount& host) {
   return {};
 }
 
+// Mount tables show a source: the type, as everywhere.
+Result<Fd> mount_virtual_named(const std::string& type, std::vector<std::pair<std::string, std::string>> parameters,
+                               uint64_t attributes) {
+  parameters.emplace_back("source", type);
+  return sys::mount_virtual(type, parameters, attributes);
+}
+
 Result<void> mount_new(int dev, const char* type, const std::string& name,
                        const std::vector<std::pair<std::string, std::string>>& parameters, uint64_t attributes) {
   if (auto made = make_directory(dev, name, 0755); !made) return made;
-  auto mount = sys::mount_virtual(type, parameters, attributes);
+  auto mount = mount_virtual_named(type, parameters, attributes);
   if (!mount) return propagate(mount);
   return sys::attach_mount(mount->get(), dev, name);
 }
@@ -141,7 +148,7 @@ Result<void> mount_in_root(int mount_fd, int root_fd, const std::string& path) {
 Result<Fd> build_dev_tree(int root_fd) {
   HostMounts hosts = copy_host_mounts();
   const NoUmask no_umask;
-  auto mount = sys::mount_virtual("tmpfs", {{"mode", "0755"}}, MOUNT_ATTR_NOSUID);
+  auto mount = mount_virtual_named("tmpfs", {{"mode", "0755"}}, MOUNT_ATTR_NOSUID);
   if (!mount) return propagate(mount);
   if (auto attached = mount_in_root(mount->get(), root_fd, "/dev"); !attached) return propagate(attached);
   Fd dev(::openat(mount->get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));

@@ -10,11 +10,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <cstdio>
-#include <cstring>
 #include <filesystem>
 
+#include "sandbox/command.h"
 #include "sandbox/control.h"
 #include "sandbox/dev_tree.h"
 #include "sandbox/private_fds.h"
@@ -52,7 +50,7 @@ Result<void> mount_proc(const InitialState& state) {
   // Two superblocks of one pid namespace; the second has no views on it.
   const uint64_t attributes = attributes_of_present_proc();
   for (const std::string& target : {std::string("/proc"), std::string("/dev/") + kPlainProc}) {
-    auto proc = explained(sys::mount_virtual("proc", {}, attributes), Step::kMountProc);
+    auto proc = explained(sys::mount_virtual("proc", {{"source", "proc"}}, attributes), Step::kMountProc);
     if (!proc) return propagate(proc);
     if (auto mounted = mount_in_root(proc->get(), state.root.get(), target); !mounted) return mounted;
   }
@@ -166,17 +164,7 @@ void serve_requests(const InitialState& state) {
 [[noreturn]] void run_command(const InitialState& state) {
   ::sigaction(SIGCHLD, &state.signals.child, nullptr);
   ::sigprocmask(SIG_SETMASK, &state.signals.mask, nullptr);
-  std::vector<char*> argv;
-  for (const std::string& word : state.options->command) argv.push_back(const_cast<char*>(word.c_str()));
-  argv.push_back(nullptr);
-  ::execvp(argv[0], argv.data());
-  const int code = errno;
-  const bool found = std::strchr(argv[0], '/') ? ::access(argv[0], F_OK) == 0 : code != ENOENT;
-  const char* reason = code == ENOENT && !std::strchr(argv[0], '/') ? "command not found"
-                       : code == ENOENT && found                    ? "its interpreter is missing"
-                                                                    : strerrordesc_np(code);
-  ::dprintf(STDERR_FILENO, "loopfs: '%s': %s\n", argv[0], reason);
-  _exit(code == ENOENT ? 127 : 126);
+  execute_command(state.options->command);
 }
 
 int status_of(const siginfo_t& info) {
