@@ -64,6 +64,7 @@ struct Binding {
   instance::Settings settings;
   uint64_t size = 0;
   uint32_t block_size = 0;
+  uint32_t discard_granularity = 0;
 };
 
 // What the binding will be, found out without the lock.
@@ -73,6 +74,7 @@ Result<Binding> prepare(DeviceHandle& handle, Fd file, const loop_config& config
   Binding binding{.backing = std::move(*backing)};
   if (auto valid = instance::check_configure_flags(config.info.lo_flags); !valid) return propagate(valid);
   if (auto valid = instance::apply_info(binding.settings, config.info); !valid) return propagate(valid);
+  binding.discard_granularity = binding.backing->discard_granularity();
   uint32_t flags = config.info.lo_flags;
   if (!binding.backing->writable() || !handle.options().write) flags |= LO_FLAGS_READ_ONLY;
   if (binding.backing->opened_direct()) flags |= LO_FLAGS_DIRECT_IO;
@@ -124,7 +126,7 @@ Result<int> configure(DeviceHandle& handle, const loop_config& config, const Cal
     handle.device().bind(binding->settings, binding->size, binding->block_size, handle.core().table().next_sequence());
     slot.backing = binding->backing;
     slot.backing_path = std::move(path);
-    slot.discard_granularity = binding->backing->discard_granularity();
+    slot.discard_granularity = binding->discard_granularity;
     slot.written = false;
     change.contents_changed(slot);
   }
@@ -161,6 +163,7 @@ Result<int> change_fd(DeviceHandle& handle, int fd, const Caller& caller) {
   const bool same_size = size(**backing) == size(*old);
   const bool direct = ((settings.flags & LO_FLAGS_DIRECT_IO) || (*backing)->opened_direct()) &&
                       can_use_direct(**backing, settings.offset, block_size, caller);
+  const uint32_t granularity = (*backing)->discard_granularity();
   {
     Slot& slot = *handle.slot();
     Transaction change(handle.core());
@@ -176,6 +179,7 @@ Result<int> change_fd(DeviceHandle& handle, int fd, const Caller& caller) {
     change.drop(std::move(slot.backing));
     slot.backing = *backing;
     slot.backing_path = std::move(path);
+    slot.discard_granularity = granularity;
     handle.device().set_settings(settings);
     handle.device().set_sequence(handle.core().table().next_sequence());
     change.contents_changed(slot);

@@ -239,27 +239,41 @@ Result<int> set_direct_io(const Call& call) {
   return 0;
 }
 
+Result<void> may_claim(DeviceHandle& handle, std::unique_lock<std::mutex>& lock) {
+  if (handle.options().exclusive) return {};
+  auto may = handle.device().may_claim(handle.partition());
+  if (!may) {
+    handle.core().settle(lock, *handle.slot());
+    may = handle.device().may_claim(handle.partition());
+  }
+  return may;
+}
+
 Result<int> set_block_size(const Call& call) {
   if (auto may = require_writer(call); !may) return propagate(may);
   DeviceHandle& handle = call.handle;
-  Transaction change(handle.core());
   instance::Device& device = handle.device();
-  if (!handle.options().exclusive && !device.may_claim(handle.partition())) {
-    handle.core().settle(change.lock(), *handle.slot());
-    if (auto may = device.may_claim(handle.partition()); !may) return propagate(may);
+  std::shared_ptr<Backing> backing;
+  {
+    std::unique_lock lock(handle.core().mutex());
+    if (auto may = may_claim(handle, lock); !may) return propagate(may);
+    if (auto bound = device.require_bound(); !bound) return propagate(bound);
+    if (call.request.argument == device.block_size()) return 0;
+    backing = handle.slot()->backing;
   }
-  if (auto bound = device.require_bound(); !bound) return propagate(bound);
-  uint64_t size = call.request.argument;
-  if (size == device.block_size()) return 0;
-  if (size == 0) size = device.direct_io() ? handle.slot()->backing->direct_unit() : instance::kSectorSize;
+  const uint32_t unit = backing->direct_unit();  // not under the lock
+  Transaction change(handle.core());
+  if (handle.slot()->backing != backing || !device.bound()) return fail(ENXIO, "not bound");
+  // The kernel's parameter is an unsigned int.
+  uint64_t size = static_cast<uint32_t>(call.request.argument);
+  if (size == 0) size = device.direct_io() ? std::max(unit, instance::kSectorSize) : instance::kSectorSize;
   if (auto valid = instance::check_block_size(size); !valid) return propagate(valid);
   device.set_block_size(static_cast<uint32_t>(size));
-  const uint32_t unit = handle.slot()->backing->direct_unit();
   if (device.direct_io() && (size < unit || (device.settings().offset & (unit - 1)))) {
     instance::Settings settings = device.settings();
     settings.flags &= ~uint32_t{LO_FLAGS_DIRECT_IO};
     device.set_settings(settings);
-    handle.slot()->backing->use_direct(false);
+    backing->use_direct(false);
   }
   change.contents_changed(*handle.slot());
   return 0;
