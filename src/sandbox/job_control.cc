@@ -78,6 +78,18 @@ void stop_self(int signal) {
   ::sigaction(signal, &kept, nullptr);
 }
 
+void die_of(int signal) {
+  struct sigaction action = {};
+  action.sa_handler = SIG_DFL;
+  ::sigaction(signal, &action, nullptr);
+  sigset_t set;
+  ::sigemptyset(&set);
+  ::sigaddset(&set, signal);
+  ::pthread_kill(::pthread_self(), signal);
+  ::pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+  _exit(128 + signal);
+}
+
 Terminal::Terminal() {
   Fd terminal(::open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY));
   if (terminal.valid() && ::tcgetpgrp(terminal.get()) == ::getpgrp()) fd_ = std::move(terminal);

@@ -39,6 +39,9 @@ bool is_for_the_command(const signalfd_siginfo& info);
 // does not stop by default, or if the process group is orphaned, as a stop from the terminal.
 void stop_self(int signal);
 
+// Ends the process by the signal's default action.
+[[noreturn]] void die_of(int signal);
+
 // The terminal whose foreground process group loopfs was in, if any.
 class Terminal {
  public:

@@ -17,7 +17,6 @@
 namespace loopfs::sandbox {
 namespace {
 
-constexpr int kInterrupted = EINTR;
 constexpr int kDeadlineOfDeath = 5000;  // milliseconds for the kernel to end a killed sandbox
 
 // Waits for the end of a child and returns what waitid(2) says.
@@ -44,15 +43,16 @@ struct State {
   dev_t device = 0;
   std::vector<Fd> instance_channels;
   std::vector<Fd> view_channels;
-  std::optional<int> interruption;  // the signal that ended us before the command started
 
-  // The next note. Errors: what the other side reports, EINTR on a signal that means "end", EPIPE.
+  // The next note. Errors: what the other side reports, EPIPE. Does not return if we are told to end.
   Result<Note> receive();
   Result<Note> expect(Act act);
   Result<void> ask(Act act, Act answer);
   Result<void> take_init(const Note& note);
   Result<void> take_tree(Note note);
   void kill_init();
+  // Until there is a command to get them, signals that mean "end" end us, and with us the sandbox.
+  void obey_interruptions();
 };
 
 namespace {
@@ -140,12 +140,7 @@ Result<Note> State::receive() {
       if (errno == EINTR) continue;
       return errno_fail("poll");
     }
-    if (poll_fds[1].revents) {
-      if (const auto signal = queue->next_interruption()) {
-        interruption = *signal;
-        return fail(kInterrupted, "set up the sandbox");
-      }
-    }
+    obey_interruptions();
     if (!poll_fds[0].revents) continue;
     auto note = receive_note(control.get());
     if (!note) return propagate(note);
@@ -180,6 +175,14 @@ Result<void> State::take_tree(Note note) {
   user_namespace = std::move(note.fds[1]);
   device = note.device;
   return {};
+}
+
+void State::obey_interruptions() {
+  const auto signal = queue->next_interruption();
+  if (!signal) return;
+  kill_init();
+  terminal.take_back();
+  die_of(*signal);
 }
 
 void State::kill_init() {
@@ -221,7 +224,7 @@ Result<std::unique_ptr<Sandbox>> Sandbox::prepare(Options options) {
     auto made = make_sandbox(state, plans[i], mapped);
     if (made) break;
     const bool last = i + 1 == plans.size();
-    if (mapped || last || state.interruption || made.error().code == ENOSPC) return propagate(made);
+    if (mapped || last || made.error().code == ENOSPC) return propagate(made);
     if (state.options.report) {
       state.options.report(fmt::format("{}; the sandbox has a single user id", made.error().message()));
     }
@@ -252,13 +255,9 @@ Result<std::optional<Fd>> Sandbox::take_listener() {
 }
 
 Result<void> Sandbox::start_command() {
-  if (const auto signal = state_->queue->next_interruption()) {
-    state_->interruption = *signal;
-    return {};
-  }
+  state_->obey_interruptions();
   if (auto sent = send_note(state_->control.get(), Act::kStart); !sent) return sent;
   auto note = state_->expect(Act::kCommand);
-  if (!note && state_->interruption) return {};
   if (!note) return propagate(note, "start '{}'", state_->options.command[0]);
   if (note->fds.size() != 1) return fail(EPROTO, "start '{}'", state_->options.command[0]);
   state_->command = std::move(note->fds[0]);
@@ -282,10 +281,6 @@ void follow_stop(State& state) {
 
 Result<int> Sandbox::wait() {
   State& state = *state_;
-  if (state.interruption) {
-    state.kill_init();
-    return 128 + *state.interruption;
-  }
   for (;;) {
     pollfd poll_fds[] = {{state.init.get(), POLLIN, 0}, {state.queue->fd(), POLLIN, 0}, {state.control.get(), POLLIN, 0}};
     if (::poll(poll_fds, 3, -1) < 0 && errno != EINTR) return errno_fail("poll");

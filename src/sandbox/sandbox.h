@@ -52,7 +52,8 @@ struct State;
 //
 // prepare() blocks the signals that wait() forwards (and SIGTSTP, SIGTTIN, SIGTTOU) in the calling thread, so
 // threads started later do not get them. The command starts with the mask and the dispositions that the
-// caller had at prepare().
+// caller had at prepare(). Until it has started, a signal that means "end" ends this process, as it would any other,
+// in whichever function is running; the sandbox goes with it.
 class Sandbox {
  public:
   // Forks; the process must be single-threaded. When it returns the namespaces, id maps, /dev and both FUSE
@@ -77,8 +78,6 @@ class Sandbox {
   // Installs the filter in the sandbox. None: there is another listener, or no filter was asked for.
   Result<std::optional<Fd>> take_listener();
 
-  // A signal that came since prepare() and would have ended us ends the sandbox instead: wait() then
-  // gives 128+n at once.
   Result<void> start_command();
 
   // Forwards signals, stops and continues with the command, and returns its exit status, 128+n for a signal,
