@@ -1,0 +1,75 @@
+#include "fusefs/caller_syscall.h"
+
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <sys/syscall.h>
+
+#include "sys/remote_memory.h"
+
+namespace loopfs::fusefs {
+namespace {
+
+constexpr OpenFlags kNoOpen{};
+
+OpenFlags direct(uint64_t flags) { return {true, false, flags}; }
+OpenFlags indirect(uint64_t address) { return {true, true, address}; }
+
+#ifdef __x86_64__
+constexpr uint64_t kX32Bit = 0x40000000;
+
+bool is_32_bit(const sys::SystemCall& call) {
+  constexpr uint64_t kLimit = uint64_t{1} << 32;
+  return call.stack_pointer < kLimit && call.program_counter < kLimit;
+}
+
+// The numbers of arch/x86/entry/syscalls/syscall_32.tbl.
+OpenFlags open_flags_of_i386(const sys::SystemCall& call) {
+  switch (call.number) {
+    case 5: return direct(call.arguments[1]);       // open
+    case 8: return direct(O_WRONLY);                // creat
+    case 295: return direct(call.arguments[2]);     // openat
+    case 437: return indirect(call.arguments[2]);   // openat2
+    case 426: return direct(0);                     // io_uring_enter
+    default: return kNoOpen;
+  }
+}
+#endif
+
+}  // namespace
+
+OpenFlags open_flags_of(const sys::SystemCall& call) {
+  if (call.number < 0) return direct(0);
+  uint64_t number = static_cast<uint64_t>(call.number);
+#ifdef __x86_64__
+  if (is_32_bit(call) && (number & kX32Bit) == 0) return open_flags_of_i386(call);
+  number &= ~kX32Bit;
+#endif
+  switch (number) {
+#ifdef SYS_open
+    case SYS_open: return direct(call.arguments[1]);
+    case SYS_creat: return direct(O_WRONLY);
+#endif
+    case SYS_openat: return direct(call.arguments[2]);
+    case SYS_openat2: return indirect(call.arguments[2]);
+    case SYS_io_uring_enter: return direct(0);
+    default: return kNoOpen;
+  }
+}
+
+Intent intent_of_flags(uint64_t flags) {
+  if ((flags & O_PATH) != 0) return {};
+  return {.opens = true, .exclusive = (flags & O_EXCL) != 0};
+}
+
+Intent intent_of(pid_t tid) {
+  const auto call = sys::system_call_of(tid);
+  if (!call) return {.opens = true};
+  const OpenFlags found = open_flags_of(*call);
+  if (!found.opens) return {};
+  if (!found.in_memory) return intent_of_flags(found.where);
+  open_how how{};
+  auto read = sys::read_memory(tid, found.where, std::as_writable_bytes(std::span(&how.flags, 1)));
+  return read ? intent_of_flags(how.flags) : Intent{.opens = true};
+}
+
+}  // namespace loopfs::fusefs

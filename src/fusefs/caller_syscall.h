@@ -1,0 +1,33 @@
+// Which answer a path walk gets: decided by the system call that the caller is in.
+#pragma once
+
+#include <sys/types.h>
+
+#include "sys/procfs.h"
+
+namespace loopfs::fusefs {
+
+// What the caller is about to do with the name it looks up.
+struct Intent {
+  bool opens = false;       // it will open the node for I/O: the answer is a regular file
+  bool exclusive = false;   // ... with O_EXCL
+};
+
+// How the caller's flags have to be found: openat2(2) has them in memory.
+struct OpenFlags {
+  bool opens = false;
+  bool in_memory = false;  // `where` is the address of a struct open_how
+  uint64_t where = 0;      // the flags, or that address
+};
+
+// Pure: the system calls that open a path, of x86-64, of aarch64 and, told by registers below 4 GiB, of i386.
+// io_uring opens count as opening: from io_uring_enter(2), or from a worker thread, which is in no system call.
+OpenFlags open_flags_of(const sys::SystemCall& call);
+
+// Pure: O_PATH is a stat in disguise.
+Intent intent_of_flags(uint64_t flags);
+
+// Asks /proc. A caller that cannot be read is taken to open: its file leads nowhere but to our own server.
+Intent intent_of(pid_t tid);
+
+}  // namespace loopfs::fusefs

@@ -1,0 +1,367 @@
+#include "fusefs/instance_server.h"
+
+#include <fcntl.h>
+#include <linux/fuse.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <future>
+
+#include "fusefs/caller_syscall.h"
+#include "fusefs/node_table.h"
+#include "fusefs/remote_caller.h"
+
+namespace loopfs::fusefs {
+namespace {
+
+using engine::NodeAttributes;
+using engine::NodeId;
+using engine::OpenNode;
+
+constexpr size_t kMostIo = 1 << 20;  // bytes of one read or write; the kernel's own limit for FUSE
+constexpr size_t kIoAlignment = 4096;
+constexpr unsigned kBackground = 64;  // asynchronous requests under way before the kernel holds the rest back
+constexpr off_t kBlock = 4096;
+
+// What the ioctl that this thread serves has made stale; null outside of ioctls.
+thread_local std::vector<NodeId>* made_stale = nullptr;
+
+InstanceServer& server_of(fuse_req_t request) { return *static_cast<InstanceServer*>(fuse_req_userdata(request)); }
+
+OpenNode& handle_of(const fuse_file_info* file) { return *reinterpret_cast<OpenNode*>(file->fh); }
+
+template <typename T>
+void reply_error(fuse_req_t request, const Result<T>& result) {
+  fuse_reply_err(request, result ? 0 : result.error().code);
+}
+
+struct stat root_attributes() {
+  struct stat status{};
+  status.st_ino = kRootInode;
+  status.st_mode = S_IFDIR | 0755;
+  status.st_nlink = 2;
+  return status;
+}
+
+struct stat attributes_of(const Inode& inode, const NodeAttributes& node) {
+  struct stat status{};
+  status.st_ino = inode_number(inode);
+  status.st_nlink = 1;
+  status.st_uid = node.uid;
+  status.st_gid = node.gid;
+  status.st_rdev = node.device;
+  status.st_blksize = kBlock;
+  status.st_atim = status.st_mtim = status.st_ctim = node.changed;
+  const bool control = inode.node.kind == NodeId::Kind::kControl;
+  if (inode.flavour == Flavour::kFile) {
+    status.st_mode = S_IFREG | node.mode;
+    status.st_size = static_cast<off_t>(node.size);
+    status.st_blocks = static_cast<blkcnt_t>(node.size / 512);
+  } else {
+    status.st_mode = (control ? S_IFCHR : S_IFBLK) | node.mode;
+  }
+  return status;
+}
+
+void init(void*, fuse_conn_info* connection) {
+  connection->want &= ~static_cast<unsigned>(FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
+                                             FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_ATOMIC_O_TRUNC |
+                                             FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_SPLICE_READ |
+                                             FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
+  connection->want |= connection->capable & (FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_PARALLEL_DIROPS);
+  connection->max_write = kMostIo;
+  connection->max_readahead = kMostIo;
+  connection->max_background = kBackground;
+  connection->congestion_threshold = kBackground;
+}
+
+void lookup(fuse_req_t request, fuse_ino_t, const char* name) {
+  const auto node = instance::parse_node_name(name);
+  const auto known = node ? server_of(request).engine().attributes(*node) : std::nullopt;
+  if (!known) {
+    fuse_reply_err(request, ENOENT);
+    return;
+  }
+  const pid_t caller = fuse_req_ctx(request)->pid;
+  const bool opens = caller != 0 && intent_of(caller).opens;
+  const Inode inode{*node, opens ? Flavour::kFile : Flavour::kDevice};
+  fuse_entry_param entry{};
+  entry.ino = inode_number(inode);
+  entry.attr = attributes_of(inode, *known);
+  fuse_reply_entry(request, &entry);
+}
+
+void reply_attributes(fuse_req_t request, fuse_ino_t number) {
+  const auto inode = inode_of_number(number);
+  const auto known = inode ? server_of(request).engine().attributes(inode->node) : std::nullopt;
+  if (number != kRootInode && !known) {
+    fuse_reply_err(request, ENOENT);
+    return;
+  }
+  const struct stat status = number == kRootInode ? root_attributes() : attributes_of(*inode, *known);
+  fuse_reply_attr(request, &status, 0);
+}
+
+void getattr(fuse_req_t request, fuse_ino_t number, fuse_file_info*) { reply_attributes(request, number); }
+
+// A new size is accepted and changes nothing: `dd seek=` and O_TRUNC take the node for a regular file. So are
+// times.
+void setattr(fuse_req_t request, fuse_ino_t number, struct stat* wanted, int which, fuse_file_info*) {
+  const auto inode = inode_of_number(number);
+  engine::AttributeChange change;
+  if ((which & FUSE_SET_ATTR_MODE) != 0) change.mode = wanted->st_mode & 07777;
+  if ((which & FUSE_SET_ATTR_UID) != 0) change.uid = wanted->st_uid;
+  if ((which & FUSE_SET_ATTR_GID) != 0) change.gid = wanted->st_gid;
+  if (change.mode || change.uid || change.gid) {
+    if (!inode) {
+      fuse_reply_err(request, EPERM);
+      return;
+    }
+    if (auto changed = server_of(request).engine().change_attributes(inode->node, change); !changed) {
+      reply_error(request, changed);
+      return;
+    }
+  }
+  reply_attributes(request, number);
+}
+
+void unlink(fuse_req_t request, fuse_ino_t, const char* name) {
+  const auto node = instance::parse_node_name(name);
+  if (!node) {
+    fuse_reply_err(request, ENOENT);
+    return;
+  }
+  reply_error(request, server_of(request).engine().unlink(*node));
+}
+
+void refuse_mknod(fuse_req_t request, fuse_ino_t, const char*, mode_t, dev_t) { fuse_reply_err(request, EPERM); }
+void refuse_mkdir(fuse_req_t request, fuse_ino_t, const char*, mode_t) { fuse_reply_err(request, EPERM); }
+void refuse_symlink(fuse_req_t request, const char*, fuse_ino_t, const char*) { fuse_reply_err(request, EPERM); }
+void refuse_link(fuse_req_t request, fuse_ino_t, fuse_ino_t, const char*) { fuse_reply_err(request, EPERM); }
+void refuse_rename(fuse_req_t request, fuse_ino_t, const char*, fuse_ino_t, const char*, unsigned) {
+  fuse_reply_err(request, EPERM);
+}
+void refuse_create(fuse_req_t request, fuse_ino_t, const char*, mode_t, fuse_file_info*) {
+  fuse_reply_err(request, EPERM);
+}
+
+void open(fuse_req_t request, fuse_ino_t number, fuse_file_info* file) {
+  const auto inode = inode_of_number(number);
+  if (!inode) {
+    fuse_reply_err(request, EISDIR);
+    return;
+  }
+  const int mode = file->flags & O_ACCMODE;
+  engine::OpenOptions options;
+  options.read = mode == O_RDONLY || mode == O_RDWR;
+  options.write = mode == O_WRONLY || mode == O_RDWR;
+  options.direct = (file->flags & O_DIRECT) != 0;
+  // The kernel has taken O_EXCL out of the flags: to a file system it means creation only.
+  options.exclusive = intent_of(fuse_req_ctx(request)->pid).exclusive;
+  auto node = server_of(request).engine().open(inode->node, options);
+  if (!node) {
+    reply_error(request, node);
+    return;
+  }
+  // By hand: libfuse 3.14 cannot set FOPEN_PARALLEL_DIRECT_WRITES.
+  fuse_open_out answer{};
+  answer.fh = reinterpret_cast<uint64_t>(node->get());
+  if (options.direct) answer.open_flags = FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES;
+  if (fuse_reply_buf(request, reinterpret_cast<const char*>(&answer), sizeof answer) == 0) (void)node->release();
+}
+
+void release(fuse_req_t request, fuse_ino_t, fuse_file_info* file) {
+  delete &handle_of(file);
+  fuse_reply_err(request, 0);
+}
+
+void flush(fuse_req_t request, fuse_ino_t, fuse_file_info* file) {
+  handle_of(file).descriptor_closing();
+  fuse_reply_err(request, 0);
+}
+
+// Aligned, because a device in direct I/O mode wants it so.
+std::span<std::byte> io_buffer() {
+  struct Free {
+    void operator()(std::byte* memory) const { std::free(memory); }
+  };
+  static thread_local const std::unique_ptr<std::byte, Free> memory(
+      static_cast<std::byte*>(std::aligned_alloc(kIoAlignment, kMostIo)));
+  return {memory.get(), kMostIo};
+}
+
+void read(fuse_req_t request, fuse_ino_t, size_t size, off_t offset, fuse_file_info* file) {
+  const auto buffer = io_buffer().first(std::min(size, kMostIo));
+  const auto got = handle_of(file).read(static_cast<uint64_t>(offset), buffer);
+  if (got) {
+    fuse_reply_buf(request, reinterpret_cast<const char*>(buffer.data()), *got);
+  } else {
+    reply_error(request, got);
+  }
+}
+
+void write(fuse_req_t request, fuse_ino_t, const char* bytes, size_t size, off_t offset, fuse_file_info* file) {
+  const auto put = handle_of(file).write(static_cast<uint64_t>(offset), std::as_bytes(std::span(bytes, size)));
+  if (put) {
+    fuse_reply_write(request, *put);
+  } else {
+    reply_error(request, put);
+  }
+}
+
+void fsync(fuse_req_t request, fuse_ino_t, int data_only, fuse_file_info* file) {
+  reply_error(request, handle_of(file).sync(data_only != 0));
+}
+
+void fallocate(fuse_req_t request, fuse_ino_t, int mode, off_t offset, off_t length, fuse_file_info* file) {
+  reply_error(request,
+              handle_of(file).allocate(mode, static_cast<uint64_t>(offset), static_cast<uint64_t>(length)));
+}
+
+// SEEK_DATA and SEEK_HOLE; the others never get here. A block device has neither.
+void lseek(fuse_req_t request, fuse_ino_t, off_t, int, fuse_file_info*) { fuse_reply_err(request, EINVAL); }
+
+void reply_ioctl(fuse_req_t request, const Result<int>& result, const std::vector<std::byte>& output) {
+  // An errno goes into the answer's result: as the request's own error, ENOSYS would turn ioctls off for good.
+  fuse_reply_ioctl(request, result ? *result : -result.error().code, output.empty() ? nullptr : output.data(),
+                   output.size());
+}
+
+void ioctl(fuse_req_t request, fuse_ino_t, unsigned command, void* argument, fuse_file_info* file, unsigned flags,
+           const void* input, size_t input_size, size_t) {
+  if ((flags & FUSE_IOCTL_DIR) != 0) {
+    fuse_reply_err(request, ENOTTY);
+    return;
+  }
+  InstanceServer& server = server_of(request);
+  const RemoteCaller caller = server.caller(fuse_req_ctx(request)->pid);
+  engine::IoctlRequest call;
+  call.command = command;
+  call.argument = reinterpret_cast<uint64_t>(argument);
+  call.compat = (flags & FUSE_IOCTL_COMPAT) != 0;
+  call.input = {static_cast<const std::byte*>(input), input_size};
+  std::vector<NodeId> stale;
+  made_stale = &stale;
+  auto result = handle_of(file).ioctl(call, caller);
+  made_stale = nullptr;
+  if (stale.empty()) {
+    reply_ioctl(request, result, call.output);
+    return;
+  }
+  server.invalidator().post(std::move(stale), [request, result = std::move(result), output = std::move(call.output),
+                                               channel = Session::current_channel()] {
+    const Session::ReplyChannel back(channel);
+    reply_ioctl(request, result, output);
+  });
+}
+
+void opendir(fuse_req_t request, fuse_ino_t number, fuse_file_info* file) {
+  if (number != kRootInode) {
+    fuse_reply_err(request, ENOTDIR);
+    return;
+  }
+  auto nodes = std::make_unique<std::vector<NodeId>>(server_of(request).engine().nodes());
+  file->fh = reinterpret_cast<uint64_t>(nodes.get());
+  if (fuse_reply_open(request, file) == 0) (void)nodes.release();
+}
+
+void readdir(fuse_req_t request, fuse_ino_t, size_t size, off_t offset, fuse_file_info* file) {
+  const auto& nodes = *reinterpret_cast<const std::vector<NodeId>*>(file->fh);
+  std::vector<char> buffer(std::min(size, kMostIo));
+  size_t used = 0;
+  for (size_t i = static_cast<size_t>(offset); i < nodes.size() + 2; ++i) {
+    struct stat status = root_attributes();
+    std::string name = i == 0 ? "." : "..";
+    if (i >= 2) {
+      const NodeId& node = nodes[i - 2];
+      status = attributes_of({node, Flavour::kDevice}, {.id = node});
+      name = node.name();
+    }
+    const size_t left = buffer.size() - used;
+    const size_t length = fuse_add_direntry(request, buffer.data() + used, left, name.c_str(), &status,
+                                            static_cast<off_t>(i + 1));
+    if (length > left) break;
+    used += length;
+  }
+  fuse_reply_buf(request, buffer.data(), used);
+}
+
+void releasedir(fuse_req_t request, fuse_ino_t, fuse_file_info* file) {
+  delete reinterpret_cast<std::vector<NodeId>*>(file->fh);
+  fuse_reply_err(request, 0);
+}
+
+void statfs(fuse_req_t request, fuse_ino_t) {
+  struct statvfs status{};
+  status.f_bsize = kBlock;
+  status.f_frsize = kBlock;
+  status.f_namemax = 255;
+  fuse_reply_statfs(request, &status);
+}
+
+fuse_lowlevel_ops operations() {
+  fuse_lowlevel_ops ops{};
+  ops.init = init;
+  ops.lookup = lookup;
+  ops.getattr = getattr;
+  ops.setattr = setattr;
+  ops.unlink = unlink;
+  ops.mknod = refuse_mknod;
+  ops.mkdir = refuse_mkdir;
+  ops.symlink = refuse_symlink;
+  ops.link = refuse_link;
+  ops.rename = refuse_rename;
+  ops.create = refuse_create;
+  ops.open = open;
+  ops.release = release;
+  ops.flush = flush;
+  ops.read = read;
+  ops.write = write;
+  ops.fsync = fsync;
+  ops.fallocate = fallocate;
+  ops.lseek = lseek;
+  ops.ioctl = ioctl;
+  ops.opendir = opendir;
+  ops.readdir = readdir;
+  ops.releasedir = releasedir;
+  ops.statfs = statfs;
+  return ops;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<InstanceServer>> InstanceServer::create(Options options) {
+  std::unique_ptr<InstanceServer> server(new InstanceServer(options));
+  auto session = Session::create(operations(), server.get(), std::move(options.channels), "loopfs-fuse");
+  if (!session) return propagate(session);
+  server->session_ = std::move(*session);
+  server->invalidator_ = std::make_unique<Invalidator>(server->session_.get());
+  return server;
+}
+
+void InstanceServer::start() {
+  session_->start();
+  invalidator_->start();
+}
+
+void InstanceServer::stop() {
+  if (!invalidator_) return;
+  invalidator_->stop();  // may still need the session's threads
+  session_->stop();
+}
+
+void InstanceServer::invalidate(engine::NodeId node) {
+  auto done = std::make_shared<std::promise<void>>();
+  invalidator_->post({node}, [done] { done->set_value(); });
+  done->get_future().wait();
+}
+
+void InstanceServer::contents_changed(engine::NodeId node) {
+  if (made_stale != nullptr) {
+    made_stale->push_back(node);
+  } else {
+    invalidator_->post({node}, [] {});
+  }
+}
+
+}  // namespace loopfs::fusefs

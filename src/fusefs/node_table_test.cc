@@ -1,0 +1,35 @@
+#include "fusefs/node_table.h"
+
+#include <gtest/gtest.h>
+
+namespace loopfs::fusefs {
+namespace {
+
+using instance::NodeId;
+
+TEST(InodeNumber, IsReversible) {
+  for (const NodeId node : {NodeId::control(), NodeId::of_device(0), NodeId::of_device(4095),
+                            NodeId::of_partition(0, 1), NodeId::of_partition(4095, 255)}) {
+    for (const Flavour flavour : {Flavour::kDevice, Flavour::kFile}) {
+      const Inode inode{node, flavour};
+      EXPECT_EQ(inode_of_number(inode_number(inode)), inode) << node.name();
+    }
+  }
+}
+
+TEST(InodeNumber, LoopControlIsInodeTwo) {
+  EXPECT_EQ(inode_number({NodeId::control(), Flavour::kDevice}), 2u);
+}
+
+TEST(InodeNumber, NeighboursDiffer) {
+  EXPECT_NE(inode_number({NodeId::of_partition(0, 255), Flavour::kFile}),
+            inode_number({NodeId::of_device(1), Flavour::kDevice}));
+}
+
+TEST(InodeOfNumber, TheRootAndWhatLiesBeyondAreNone) {
+  EXPECT_FALSE(inode_of_number(kRootInode));
+  EXPECT_FALSE(inode_of_number(uint64_t{1} << 40));
+}
+
+}  // namespace
+}  // namespace loopfs::fusefs

@@ -1,0 +1,60 @@
+#include "fusefs/remote_caller.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/capability.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "fusefs/node_table.h"
+#include "sys/reopen.h"
+#include "sys/pidfd.h"
+#include "sys/procfs.h"
+#include "sys/remote_memory.h"
+
+namespace loopfs::fusefs {
+
+Result<void> RemoteCaller::read(uint64_t address, std::span<std::byte> bytes) const {
+  auto done = sys::read_memory(tid_, address, bytes);
+  if (!done && done.error().code != EFAULT) return fail(EFAULT, "{}", done.error().message());
+  return done;
+}
+
+Result<void> RemoteCaller::write(uint64_t address, std::span<const std::byte> bytes) const {
+  auto done = sys::write_memory(tid_, address, bytes);
+  if (!done && done.error().code != EFAULT) return fail(EFAULT, "{}", done.error().message());
+  return done;
+}
+
+Result<Fd> RemoteCaller::take_fd(int fd) const {
+  if (fd < 0) return fail(EBADF, "descriptor {}", fd);
+  auto process = sys::pidfd_of_thread(tid_);
+  if (!process) return propagate(process);
+  return sys::take_fd(process->get(), fd);
+}
+
+std::string RemoteCaller::path_of_fd(int fd) const { return sys::path_of_fd(tid_, fd).value_or(std::string()); }
+
+Result<Fd> RemoteCaller::reopen(int own_fd, int flags) const {
+  return sys::reopen(own_fd, flags, user_namespace_);
+}
+
+std::optional<instance::NodeId> RemoteCaller::node_of_fd(int own_fd) const {
+  struct statx status;
+  // Without DONT_SYNC the kernel would ask our own server, from one of its threads.
+  if (::statx(own_fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, &status) != 0) return std::nullopt;
+  if (makedev(status.stx_dev_major, status.stx_dev_minor) != device_) return std::nullopt;
+  const auto inode = inode_of_number(status.stx_ino);
+  return inode ? std::optional(inode->node) : std::nullopt;
+}
+
+bool RemoteCaller::has_sys_admin() const {
+  const auto theirs = sys::user_namespace_of(tid_);
+  const auto owner = sys::namespace_id(user_namespace_);
+  if (!theirs || !owner || *theirs != *owner) return false;
+  const auto status = sys::status_of(tid_);
+  return status && ((status->effective_capabilities >> CAP_SYS_ADMIN) & 1) != 0;
+}
+
+}  // namespace loopfs::fusefs

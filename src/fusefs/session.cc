@@ -1,0 +1,105 @@
+#include "fusefs/session.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <cstdlib>
+
+namespace loopfs::fusefs {
+namespace {
+
+thread_local int reply_channel = -1;
+
+// Threads that serve nothing (a notifier) have no channel: `main` is the mounted one.
+int channel_or(int main) { return reply_channel >= 0 ? reply_channel : main; }
+
+ssize_t write_reply(int main, iovec* vector, int count, void*) { return ::writev(channel_or(main), vector, count); }
+
+// A signal that does nothing but end a read(2) of a thread that is to stop.
+const int kWake = SIGRTMAX;
+
+void install_wake_signal() {
+  struct sigaction action{};
+  action.sa_handler = [](int) {};
+  ::sigaction(kWake, &action, nullptr);  // without SA_RESTART
+}
+
+ssize_t read_request(int main, void* buffer, size_t size, void*) { return ::read(channel_or(main), buffer, size); }
+
+}  // namespace
+
+Result<std::unique_ptr<Session>> Session::create(const fuse_lowlevel_ops& operations, void* userdata,
+                                                 std::vector<Fd> channels, std::string thread_name) {
+  std::unique_ptr<Session> session(new Session);
+  session->thread_name_ = std::move(thread_name);
+  if (channels.empty()) return fail(EINVAL, "serve FUSE without a channel");
+  char program[] = "loopfs";
+  char* words[] = {program, nullptr};
+  fuse_args arguments = FUSE_ARGS_INIT(1, words);
+  session->session_.reset(fuse_session_new(&arguments, &operations, sizeof operations, userdata));
+  if (!session->session_) return fail(ENOMEM, "fuse_session_new");
+  const fuse_custom_io io{.writev = write_reply, .read = read_request, .splice_receive = nullptr, .splice_send = nullptr};
+  const int main = ::fcntl(channels.front().get(), F_DUPFD_CLOEXEC, 0);
+  if (main < 0) return errno_fail("duplicate /dev/fuse");
+  if (const int status = fuse_session_custom_io(session->session_.get(), &io, main); status != 0) {
+    ::close(main);
+    return fail(status < 0 ? -status : EIO, "fuse_session_custom_io");
+  }
+  session->channels_ = std::move(channels);
+  return session;
+}
+
+Session::~Session() { stop(); }
+
+void Session::start() {
+  install_wake_signal();
+  serving_ = channels_.size();
+  for (const auto& channel : channels_) {
+    threads_.emplace_back([this, fd = channel.get()] { serve(fd); });
+    ::pthread_setname_np(threads_.back().native_handle(), thread_name_.substr(0, 15).c_str());
+  }
+}
+
+void Session::stop() {
+  if (!session_) return;
+  fuse_session_exit(session_.get());
+  {
+    std::unique_lock lock(mutex_);
+    // A signal that comes just before read(2) is lost: repeat until each thread is out.
+    while (!finished_.wait_for(lock, std::chrono::milliseconds(5), [this] { return serving_ == 0; })) {
+      for (auto& thread : threads_) ::pthread_kill(thread.native_handle(), kWake);
+    }
+  }
+  for (auto& thread : threads_) thread.join();
+  threads_.clear();
+  session_.reset();  // closes its duplicate
+  channels_.clear();
+}
+
+// Blocks in read(2), where the kernel wakes one thread a request; poll(2) would wake them all.
+void Session::serve(int channel) {
+  const ReplyChannel own(channel);
+  fuse_buf buffer{};
+  while (!fuse_session_exited(session_.get())) {
+    const int received = fuse_session_receive_buf(session_.get(), &buffer);
+    if (received > 0) {
+      fuse_session_process_buf(session_.get(), &buffer);
+    } else if (received != -EINTR && received != -EAGAIN && received != -ENOENT) {
+      break;  // 0, -ENODEV: the mount is gone
+    }
+  }
+  std::free(buffer.mem);
+  const std::lock_guard lock(mutex_);
+  --serving_;
+  finished_.notify_all();
+}
+
+int Session::current_channel() { return reply_channel; }
+
+Session::ReplyChannel::ReplyChannel(int channel) : previous_(std::exchange(reply_channel, channel)) {}
+Session::ReplyChannel::~ReplyChannel() { reply_channel = previous_; }
+
+}  // namespace loopfs::fusefs

@@ -1,0 +1,135 @@
+#include "sys/procfs.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <sched.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <cstdio>
+#include <span>
+
+#include "base/fd.h"
+
+namespace loopfs::sys {
+namespace {
+
+// How often a thread that is not asleep yet is looked at again: first at once, then every 0.1 ms.
+constexpr int kYields = 50;
+constexpr int kPauses = 1000;
+constexpr timespec kPause{0, 100'000};
+
+// The whole of a small file of proc, read at once as proc wants it.
+Result<std::string_view> read_small(const char* path, std::span<char> buffer) {
+  const Fd fd(::open(path, O_RDONLY | O_CLOEXEC));
+  if (!fd.valid()) return errno == ENOENT ? Result<std::string_view>(fail(ESRCH, "open '{}'", path))
+                                          : Result<std::string_view>(errno_fail("open '{}'", path));
+  const ssize_t length = ::read(fd.get(), buffer.data(), buffer.size());
+  if (length < 0) return errno_fail("read '{}'", path);
+  return std::string_view(buffer.data(), static_cast<size_t>(length));
+}
+
+std::string_view take_word(std::string_view& text) {
+  text.remove_prefix(std::min(text.find_first_not_of(" \n"), text.size()));
+  const size_t length = std::min(text.find_first_of(" \n"), text.size());
+  const std::string_view word = text.substr(0, length);
+  text.remove_prefix(length);
+  return word;
+}
+
+template <typename Number>
+bool parse_number(std::string_view word, Number& number, int base) {
+  if (base == 16 && word.starts_with("0x")) word.remove_prefix(2);
+  const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), number, base);
+  return error == std::errc() && end == word.data() + word.size();
+}
+
+// The rest of the line that starts with `key`.
+std::optional<std::string_view> status_field(std::string_view text, std::string_view key) {
+  while (!text.empty()) {
+    const std::string_view line = text.substr(0, text.find('\n'));
+    if (line.starts_with(key)) {
+      std::string_view value = line.substr(key.size());
+      value.remove_prefix(std::min(value.find_first_not_of(" \t"), value.size()));
+      return value;
+    }
+    text.remove_prefix(std::min(line.size() + 1, text.size()));
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::optional<SystemCall> parse_system_call(std::string_view line) {
+  SystemCall call;
+  if (!parse_number(take_word(line), call.number, 10)) return std::nullopt;
+  if (call.number >= 0) {
+    for (uint64_t& argument : call.arguments) {
+      if (!parse_number(take_word(line), argument, 16)) return std::nullopt;
+    }
+  }
+  if (!parse_number(take_word(line), call.stack_pointer, 16)) return std::nullopt;
+  if (!parse_number(take_word(line), call.program_counter, 16)) return std::nullopt;
+  return call;
+}
+
+Result<SystemCall> system_call_of(pid_t tid) {
+  char path[64], buffer[256];
+  std::snprintf(path, sizeof path, "/proc/%d/syscall", tid);
+  for (int attempt = 0; attempt < kYields + kPauses; ++attempt) {
+    const auto text = read_small(path, buffer);
+    if (!text) return propagate(text);
+    if (const auto call = parse_system_call(*text)) return *call;
+    if (attempt < kYields) {
+      ::sched_yield();
+    } else {
+      ::nanosleep(&kPause, nullptr);
+    }
+  }
+  return fail(ETIMEDOUT, "read '{}': it does not sleep", path);
+}
+
+std::optional<ThreadStatus> parse_status(std::string_view text) {
+  ThreadStatus status;
+  const auto process = status_field(text, "Tgid:");
+  const auto capabilities = status_field(text, "CapEff:");
+  if (!process || !parse_number(*process, status.process, 10)) return std::nullopt;
+  if (!capabilities || !parse_number(*capabilities, status.effective_capabilities, 16)) return std::nullopt;
+  return status;
+}
+
+Result<ThreadStatus> status_of(pid_t tid) {
+  char path[64], buffer[8192];
+  std::snprintf(path, sizeof path, "/proc/%d/status", tid);
+  const auto text = read_small(path, buffer);
+  if (!text) return propagate(text);
+  const auto status = parse_status(*text);
+  if (!status) return fail(EINVAL, "read '{}': no Tgid or CapEff", path);
+  return *status;
+}
+
+Result<NamespaceId> user_namespace_of(pid_t tid) {
+  char path[64];
+  std::snprintf(path, sizeof path, "/proc/%d/ns/user", tid);
+  struct stat status = {};
+  if (::stat(path, &status) != 0) return errno_fail("stat '{}'", path);
+  return NamespaceId{status.st_dev, status.st_ino};
+}
+
+Result<NamespaceId> namespace_id(int namespace_fd) {
+  struct stat status = {};
+  if (::fstat(namespace_fd, &status) != 0) return errno_fail("fstat of a namespace");
+  return NamespaceId{status.st_dev, status.st_ino};
+}
+
+Result<std::string> path_of_fd(pid_t tid, int fd) {
+  char path[64], target[PATH_MAX];
+  std::snprintf(path, sizeof path, "/proc/%d/fd/%d", tid, fd);
+  const ssize_t length = ::readlink(path, target, sizeof target);
+  if (length < 0) return errno_fail("readlink '{}'", path);
+  return std::string(target, static_cast<size_t>(length));
+}
+
+}  // namespace loopfs::sys

@@ -1,0 +1,54 @@
+// What proc(5) tells about a thread: the system call it is in, its capabilities, its user namespace, its files.
+#pragma once
+
+#include <sys/types.h>
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/error.h"
+
+namespace loopfs::sys {
+
+// A line of /proc/TID/syscall.
+struct SystemCall {
+  int64_t number = -1;  // -1: it sleeps in the kernel outside of a system call (io_uring's workers)
+  std::array<uint64_t, 6> arguments = {};
+  uint64_t stack_pointer = 0;
+  uint64_t program_counter = 0;
+  bool operator==(const SystemCall&) const = default;
+};
+
+// None for "running" and for anything else that is no such line.
+std::optional<SystemCall> parse_system_call(std::string_view line);
+
+// The call in which the thread `tid` sleeps. A thread that has just sent us a request may not be asleep yet:
+// waits for it, at most about 100 ms. Errors: ESRCH gone, EPERM or EACCES without ptrace rights, ETIMEDOUT it runs.
+Result<SystemCall> system_call_of(pid_t tid);
+
+struct ThreadStatus {
+  pid_t process = 0;               // its thread group
+  uint64_t effective_capabilities = 0;  // CapEff: one bit each
+};
+std::optional<ThreadStatus> parse_status(std::string_view text);
+
+// Errors: ESRCH.
+Result<ThreadStatus> status_of(pid_t tid);
+
+// Identifies a namespace for as long as somebody keeps it alive.
+struct NamespaceId {
+  dev_t device = 0;
+  ino_t inode = 0;
+  bool operator==(const NamespaceId&) const = default;
+};
+Result<NamespaceId> user_namespace_of(pid_t tid);
+Result<NamespaceId> namespace_id(int namespace_fd);
+
+// Where /proc/TID/fd/N leads: a path as the mount namespace of the file shows it, with " (deleted)" behind
+// it if it has been unlinked. Errors: ENOENT no such descriptor.
+Result<std::string> path_of_fd(pid_t tid, int fd);
+
+}  // namespace loopfs::sys

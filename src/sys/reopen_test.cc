@@ -1,0 +1,28 @@
+#include "sys/reopen.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdlib>
+
+namespace loopfs::sys {
+namespace {
+
+TEST(Reopen, GivesANewDescriptionOfTheSameFile) {
+  char name[] = "/tmp/loopfs-reopen-XXXXXX";
+  const Fd file(::mkstemp(name));
+  ASSERT_TRUE(file.valid());
+  ::unlink(name);
+  ASSERT_EQ(::write(file.get(), "abc", 3), 3);
+  const auto again = reopen(file.get(), O_RDONLY, -1);
+  ASSERT_TRUE(again) << again.error().message();
+  char bytes[4] = {};
+  EXPECT_EQ(::read(again->get(), bytes, 3), 3);  // from its own offset
+  EXPECT_STREQ(bytes, "abc");
+  EXPECT_EQ(::fcntl(again->get(), F_GETFL) & (O_ACCMODE | O_NONBLOCK), O_RDONLY);
+  EXPECT_EQ(reopen(-1, O_RDONLY, -1).error().code, ENOENT);
+}
+
+}  // namespace
+}  // namespace loopfs::sys
