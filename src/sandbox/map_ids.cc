@@ -90,7 +90,7 @@ Result<void> run_helper(const std::string& name, const std::vector<std::string>&
     if (errno != EINTR) return errno_fail("wait for {}", name);
   }
   if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-    return fail(EPERM, "{}", complaint.empty() ? name : complaint);
+    return fail(0, "{}", complaint.empty() ? name + " failed" : complaint);
   }
   return {};
 }

@@ -1,5 +1,7 @@
 #include "sandbox/remedy.h"
 
+#include <unistd.h>
+
 #include <fstream>
 
 namespace loopfs::sandbox {
@@ -68,7 +70,8 @@ std::string remedy_for(int code, Step step, const MachineFacts& facts) {
                       "--security-opt systempaths=unconfined (podman: --security-opt unmask=ALL)"
                     : "";
     case Step::kIdMaps:
-      return denied ? "a security module forbids the id map" : "";
+      // verify_root_map() in kernel/user_namespace.c
+      return denied && facts.root ? "root needs CAP_SETFCAP for it: start the container with --cap-add SETFCAP" : "";
   }
   return {};
 }
@@ -76,7 +79,8 @@ std::string remedy_for(int code, Step step, const MachineFacts& facts) {
 MachineFacts read_machine_facts() {
   return {read_number("/proc/sys/user/max_user_namespaces"),
           read_number("/proc/sys/kernel/unprivileged_userns_clone"),
-          read_number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")};
+          read_number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns"),
+          ::geteuid() == 0};
 }
 
 Error with_remedy(const Error& error, Step step, const MachineFacts& facts) {

@@ -15,6 +15,7 @@ struct MachineFacts {
   std::optional<long> most_user_namespaces;       // /proc/sys/user/max_user_namespaces
   std::optional<long> unprivileged_userns_clone;  // /proc/sys/kernel/unprivileged_userns_clone
   std::optional<long> apparmor_restricts_userns;  // /proc/sys/kernel/apparmor_restrict_unprivileged_userns
+  bool root = false;                              // the caller is root where it stands
 };
 
 MachineFacts read_machine_facts();

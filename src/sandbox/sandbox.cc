@@ -100,13 +100,14 @@ Result<SetupProcess> SetupProcess::start(State& state) {
   return SetupProcess(pid);
 }
 
-// One attempt with one way to map the ids. `mapped` tells whether it got past them.
-Result<void> make_sandbox(State& state, const IdMapPlan& plan, bool& mapped) {
+// One attempt with one way to map the ids. `map_failed` tells that it failed for those.
+Result<void> make_sandbox(State& state, const IdMapPlan& plan, bool& map_failed) {
   auto setup = SetupProcess::start(state);
   if (!setup) return propagate(setup);
   if (auto note = state.expect(Act::kNamespaces); !note) return propagate(note);
-  if (auto applied = explained(apply_id_maps(plan, setup->pid()), Step::kIdMaps); !applied) return applied;
-  mapped = true;
+  auto applied = explained(apply_id_maps(plan, setup->pid()), Step::kIdMaps);
+  map_failed = !applied;
+  if (map_failed) return applied;
   if (auto sent = send_note(state.control.get(), Act::kMapped); !sent) return sent;
   // The last two come from two processes, in either order.
   for (bool ready = false; !ready || !state.init.valid();) {
@@ -219,15 +220,16 @@ Result<std::unique_ptr<Sandbox>> Sandbox::prepare(Options options) {
   state.queue.emplace(std::move(*queue));
 
   const std::vector<IdMapPlan> plans = plan_id_maps(read_id_facts());
+  std::string failed_maps;
   for (size_t i = 0; i < plans.size(); ++i) {
-    bool mapped = false;
-    auto made = make_sandbox(state, plans[i], mapped);
+    bool map_failed = false;
+    auto made = make_sandbox(state, plans[i], map_failed);
     if (made) break;
-    const bool last = i + 1 == plans.size();
-    if (mapped || last || made.error().code == ENOSPC) return propagate(made);
-    if (state.options.report) {
-      state.options.report(fmt::format("{}; the sandbox has a single user id", made.error().message()));
-    }
+    if (!map_failed || i + 1 == plans.size()) return propagate(made);
+    failed_maps = made.error().message();
+  }
+  if (!failed_maps.empty() && state.options.report) {
+    state.options.report(failed_maps + "; the sandbox has a single user id");
   }
   return sandbox;
 }
