@@ -1,0 +1,142 @@
+#include "cli/run.h"
+
+#include <algorithm>
+#include <cstdio>
+
+#include "engine/user_engine.h"
+#include "fusefs/instance_server.h"
+#include "mounter/agent.h"
+#include "mounter/config.h"
+#include "sandbox/dev_links.h"
+#include "sandbox/sandbox.h"
+#include "supervisor/filter.h"
+#include "supervisor/supervisor.h"
+#include "view/layout.h"
+#include "view/view_server.h"
+
+namespace loopfs::cli {
+namespace {
+
+constexpr uint32_t kInitialDevices = 8;  // loop0 to loop7 at once, as the kernel's own default
+
+void report(const std::string& line) { std::fprintf(stderr, "loopfs: %s\n", line.c_str()); }
+
+// Everything of one sandbox, in the order in which it is made. Members are destroyed in the reverse order.
+class Run {
+ public:
+  explicit Run(const RunOptions& options) : options_(options) {}
+
+  Result<int> operator()() {
+    // Both fork, and a fork wants a process with one thread: before any server starts.
+    if (auto made = start_processes(); !made) return propagate(made);
+    if (auto served = start_servers(); !served) return propagate(served);
+    if (auto attached = sandbox_->attach_views(); !attached) return propagate(attached);
+    if (auto supervised = start_supervisor(); !supervised) return propagate(supervised);
+    if (auto started = sandbox_->start_command(); !started) return propagate(started);
+    auto status = sandbox_->wait();
+    stop();
+    return status;
+  }
+
+ private:
+  Result<void> start_processes() {
+    auto programs = mounter::ProgramTable::load(options_.config);
+    if (!programs) return propagate(programs);
+    programs_ = std::move(*programs);
+    auto agent = mounter::Agent::start();
+    if (!agent) return propagate(agent);
+    agent_ = std::move(*agent);
+    sandbox::Options wanted{.command = options_.command,
+                            .root = options_.root,
+                            .binds = options_.binds,
+                            .install_filter = supervisor::install_filter,
+                            .report = [this](const std::string& line) { tell(line); }};
+    for (const auto& part : view::kParts) wanted.views.push_back({part.name, part.target});
+    auto sandbox = sandbox::Sandbox::prepare(std::move(wanted));
+    if (!sandbox) return propagate(sandbox);
+    sandbox_ = std::move(*sandbox);
+    return {};
+  }
+
+  Result<void> start_servers() {
+    engine_ = engine::UserEngine::create(
+        {.max = options_.max, .initial_devices = std::min(options_.max.value_or(kInitialDevices), kInitialDevices)});
+    links_ = std::make_unique<sandbox::DevLinks>(sandbox_->dev_directory());
+    engine_->add_observer(links_.get());
+    for (const auto& node : engine_->nodes()) links_->node_added(node);
+    auto instance = fusefs::InstanceServer::create({.engine = engine_.get(),
+                                                    .channels = sandbox_->take_instance_channels(),
+                                                    .user_namespace = sandbox_->user_namespace(),
+                                                    .device = sandbox_->instance_device()});
+    if (!instance) return propagate(instance);
+    instance_ = std::move(*instance);
+    engine_->add_observer(instance_.get());
+    auto views = view::ViewServer::create({.engine = engine_.get(), .channels = sandbox_->take_view_channels()});
+    if (!views) return propagate(views);
+    views_ = std::move(*views);
+    instance_->start();
+    views_->start();
+    return {};
+  }
+
+  Result<void> start_supervisor() {
+    agent_->set_init(sandbox_->init_pidfd());
+    auto listener = sandbox_->take_listener();
+    if (!listener) return propagate(listener);
+    if (!*listener) {
+      auto ours = supervisor::outer_supervisor_is_loopfs();
+      if (!ours || !*ours) {
+        tell("another seccomp supervisor is in charge here: mounting loop devices is not possible in this sandbox;"
+             " losetup, mkfs and the devices themselves work");
+      }
+      return {};
+    }
+    auto made = supervisor::Supervisor::create({.listener = std::move(**listener),
+                                                .engine = engine_.get(),
+                                                .agent = agent_.get(),
+                                                .programs = std::move(programs_),
+                                                .instance_device = sandbox_->instance_device(),
+                                                .invalidate = [this](auto node) { instance_->invalidate(node); },
+                                                .report = [this](const std::string& line) { tell(line); }});
+    if (!made) return propagate(made);
+    supervisor_ = std::move(*made);
+    supervisor_->start();
+    return {};
+  }
+
+  // What the user may want to know, and can do without.
+  void tell(const std::string& line) const {
+    if (!options_.quiet) report(line);
+  }
+
+  // The sandbox's processes are gone, and its mounts with them: the FUSE programs end by themselves.
+  void stop() {
+    if (supervisor_) supervisor_->stop();
+    agent_->stop();
+    views_->stop();
+    instance_->stop();
+  }
+
+  const RunOptions& options_;
+  mounter::ProgramTable programs_;
+  std::unique_ptr<mounter::Agent> agent_;
+  std::unique_ptr<sandbox::Sandbox> sandbox_;
+  std::unique_ptr<engine::UserEngine> engine_;
+  std::unique_ptr<sandbox::DevLinks> links_;
+  std::unique_ptr<fusefs::InstanceServer> instance_;
+  std::unique_ptr<view::ViewServer> views_;
+  std::unique_ptr<supervisor::Supervisor> supervisor_;
+};
+
+}  // namespace
+
+int run(const RunOptions& options) {
+  auto status = Run(options)();
+  if (!status) {
+    report(status.error().message());
+    return 1;
+  }
+  return *status;
+}
+
+}  // namespace loopfs::cli
