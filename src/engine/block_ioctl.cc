@@ -1,6 +1,7 @@
 #include "engine/block_ioctl.h"
 
 #include <linux/blkpg.h>
+#include <linux/blkzoned.h>
 #include <linux/fs.h>
 #include <linux/hdreg.h>
 
@@ -16,7 +17,6 @@
 namespace loopfs::engine {
 namespace {
 
-constexpr uint32_t kMaxSectors = 2560;  // BLKSECTGET: 1280 KiB, the kernel's default
 constexpr uint64_t kPageSectors = 8;
 
 struct Call {
@@ -71,6 +71,7 @@ Result<int> get_soft_block_size(const Call& call) {
 
 Result<int> set_soft_block_size(const Call& call) {
   if (auto admin = require_admin(call); !admin) return propagate(admin);
+  if (call.request.argument == 0) return fail(EINVAL, "no argument");
   const auto size = get_argument<int>(call.request, call.caller);
   if (!size) return propagate(size);
   auto lock = call.lock();
@@ -121,12 +122,12 @@ Result<int> set_read_ahead(const Call& call) {
 }
 
 Result<int> get_rotational(const Call& call) {
-  std::shared_ptr<Backing> backing;
+  bool rotational;
   {
     const auto lock = call.lock();
-    backing = call.handle.slot()->backing;
+    rotational = call.handle.slot()->rotational;
   }
-  return call.put(static_cast<uint16_t>(backing && backing->rotational()));
+  return call.put(static_cast<uint16_t>(rotational));
 }
 
 Result<int> get_sequence(const Call& call) {
@@ -138,7 +139,11 @@ Result<int> get_sequence(const Call& call) {
   return call.put(sequence);
 }
 
-Result<int> no_geometry(const Call&) { return fail(ENOTTY, "HDIO_GETGEO"); }
+Result<int> no_geometry(const Call& call) {
+  return fail(call.request.argument == 0 ? EINVAL : ENOTTY, "HDIO_GETGEO");
+}
+
+Result<int> no_zones(const Call&) { return fail(ENOTTY, "not zoned"); }
 
 // --- what is done to its contents ---
 
@@ -200,11 +205,11 @@ Result<int> secure_discard(const Call& call) {
 // Unlike the kernel, which keeps the space allocated, this punches: images are to stay sparse.
 Result<int> zero_out(const Call& call) {
   if (!call.handle.options().write) return fail(EBADF, "zero-out");
-  const IoView io = call.handle.view();
-  if (io.read_only) return fail(EPERM, "zero-out");
   const auto range = get_range(call);
   if (!range) return propagate(range);
+  const IoView io = call.handle.view();
   if (auto valid = check_range(*range, io, io.block_size); !valid) return propagate(valid);
+  if (io.read_only) return fail(EPERM, "zero-out");
   if (!io.backing) return fail(EIO, "zero-out");
   auto zeroed = call.handle.zero(io, range->start, range->length, false);
   if (!zeroed) return propagate(zeroed);
@@ -305,6 +310,13 @@ constexpr Entry kEntries[] = {
     {BLKROTATIONAL, get_rotational},
     {BLKGETDISKSEQ, get_sequence},
     {HDIO_GETGEO, no_geometry},
+    {BLKGETZONESZ, get_zero},
+    {BLKGETNRZONES, get_zero},
+    {BLKREPORTZONE, no_zones},
+    {BLKRESETZONE, no_zones},
+    {BLKOPENZONE, no_zones},
+    {BLKCLOSEZONE, no_zones},
+    {BLKFINISHZONE, no_zones},
     {BLKFLSBUF, flush_buffers},
     {BLKDISCARD, discard},
     {BLKSECDISCARD, secure_discard},

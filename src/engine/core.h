@@ -16,6 +16,8 @@
 
 namespace loopfs::engine {
 
+constexpr uint32_t kMaxSectors = 2560;  // of a request (BLKSECTGET): 1280 KiB, the kernel's default
+
 struct NodeOwner {
   mode_t mode = 0600;
   uid_t uid = 0;
@@ -30,10 +32,18 @@ struct Slot {
   std::string backing_path;          // as its users see it
   std::map<uint32_t, NodeOwner> owners;  // by partition; 0: the device
   uint32_t discard_granularity = 0;
+  bool rotational = false;
   uint64_t read_ahead = 256;  // sectors
   bool written = false;       // since the last scan for partitions
   // Handles whose last close may be under way, and until when it is worth waiting for it.
   std::map<const void*, std::chrono::steady_clock::time_point> closing;
+
+  // blk_apply_bdi_limits: each change of the queue's limits sets read-ahead anew, for rotating disks to
+  // twice the largest request.
+  void set_rotational(bool is_rotational) {
+    rotational = is_rotational;
+    read_ahead = rotational ? 2 * kMaxSectors : 256;
+  }
 
   NodeId id(uint32_t partition) const {
     const uint32_t number = device->number();

@@ -114,9 +114,9 @@ Result<std::shared_ptr<FileBacking>> FileBacking::create(Fd file, const Caller& 
   backing->opened_direct_ = flags & O_DIRECT;
   backing->block_device_ = S_ISBLK(status.st_mode);
   backing->identity_ = {status.st_dev, status.st_ino, S_ISBLK(status.st_mode) ? status.st_rdev : 0};
-  if ((flags & O_ACCMODE) != O_WRONLY) {
-    if (auto own = caller.reopen(backing->given_.get(), flags & O_ACCMODE)) backing->own_ = std::move(*own);
-  }
+  // The kernel reads through a write-only descriptor, too.
+  const int mode = backing->writable_ ? O_RDWR : O_RDONLY;
+  if (auto own = caller.reopen(backing->given_.get(), mode)) backing->own_ = std::move(*own);
   backing->inspect();
   return backing;
 }

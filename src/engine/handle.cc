@@ -36,6 +36,7 @@ bool unsupported(const Result<void>& result) { return !result && result.error().
 }  // namespace
 
 DeviceHandle::~DeviceHandle() {
+  if (!counted_) return;
   bool rescan = false;
   {
     Transaction change(*core_);
@@ -76,9 +77,9 @@ Result<size_t> DeviceHandle::read(uint64_t offset, std::span<std::byte> bytes) {
   if (!io.backing) return fail(EIO, "read {}", id().name());
   auto got = io.backing->read(io.start + offset, bytes);
   if (!got) return got;
-  // The file has become shorter than the device: there it reads as zeros.
-  std::ranges::fill(bytes.subspan(*got), std::byte{0});
-  return bytes.size();
+  // The file has become shorter than the device.
+  if (*got < bytes.size()) return fail(EIO, "read {} past the end of its file", id().name());
+  return got;
 }
 
 Result<size_t> DeviceHandle::write(uint64_t offset, std::span<const std::byte> bytes) {
@@ -117,9 +118,10 @@ Result<void> DeviceHandle::zero(const IoView& io, uint64_t offset, uint64_t leng
 }
 
 Result<void> DeviceHandle::allocate(int mode, uint64_t offset, uint64_t length) {
-  if (!options_.write) return fail(EBADF, "fallocate {}", id().name());
   constexpr int kKnown = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE | FALLOC_FL_WRITE_ZEROES;
-  if (mode & ~kKnown) return fail(EOPNOTSUPP, "fallocate mode {:#x}", mode);
+  const bool half = (mode & FALLOC_FL_PUNCH_HOLE) && !(mode & FALLOC_FL_KEEP_SIZE);
+  if ((mode & ~kKnown) || half) return fail(EOPNOTSUPP, "fallocate mode {:#x}", mode);
+  if (!options_.write) return fail(EBADF, "fallocate {}", id().name());
   const IoView io = view();
   if (offset >= io.size) return fail(EINVAL, "fallocate past the end");
   if (length > io.size - offset) {

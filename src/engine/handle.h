@@ -10,9 +10,14 @@ namespace loopfs::engine {
 // An open loopN or loopNpM. Its ioctls are in loop_ioctl.cc and block_ioctl.cc.
 class DeviceHandle final : public OpenNode {
  public:
-  // The device must have been opened in the model with these options.
-  DeviceHandle(std::shared_ptr<Core> core, std::shared_ptr<Slot> slot, uint32_t partition, const OpenOptions& options)
-      : core_(std::move(core)), slot_(std::move(slot)), partition_(partition), options_(options) {}
+  // `counted`: the device has been opened in the model with these options, which ends with the handle.
+  DeviceHandle(std::shared_ptr<Core> core, std::shared_ptr<Slot> slot, uint32_t partition, const OpenOptions& options,
+               bool counted = true)
+      : core_(std::move(core)),
+        slot_(std::move(slot)),
+        partition_(partition),
+        options_(options),
+        counted_(counted) {}
   ~DeviceHandle() override;
 
   NodeId id() const override { return slot_->id(partition_); }
@@ -40,6 +45,7 @@ class DeviceHandle final : public OpenNode {
   const std::shared_ptr<Slot> slot_;
   const uint32_t partition_;
   const OpenOptions options_;
+  const bool counted_;
 };
 
 // An open loop-control.

@@ -1,7 +1,9 @@
 #include "engine/loop_bind.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 
 #include "engine/node_backing.h"
 
@@ -9,29 +11,35 @@ namespace loopfs::engine {
 namespace {
 
 // The caller's descriptor, with what fget() and loop_check_backing_file() refuse taken out.
-Result<Fd> take_file(const Caller& caller, int fd) {
+Result<GivenFile> take_file(const Caller& caller, int fd) {
   auto file = caller.take_fd(fd);
   if (!file) return fail(EBADF, "take descriptor {}", fd);
   const int flags = ::fcntl(file->get(), F_GETFL);
   if (flags < 0 || (flags & O_PATH)) return fail(EBADF, "descriptor {}", fd);
-  return file;
+  const auto node = caller.node_of_fd(file->get());
+  return GivenFile(std::move(*file), node);
 }
 
-// Directories have no read_iter, which the kernel checks before anything else about the device.
-Result<void> check_kind(const Fd& file) {
+// loop_check_backing_file: directories and most files of proc have no read_iter, which the kernel finds
+// out before anything about the device.
+Result<void> check_kind(const GivenFile& file) {
+  if (file.node()) return {};  // our own mount must not be asked
   struct statx status;
   if (::statx(file.get(), "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &status) != 0) {
     return errno_fail("stat the backing file");
   }
   if (S_ISDIR(status.stx_mode)) return fail(EINVAL, "a directory");
+  struct statfs system;
+  if (status.stx_dev_major == 0 && S_ISREG(status.stx_mode) && ::fstatfs(file.get(), &system) == 0 &&
+      system.f_type == PROC_SUPER_MAGIC) {
+    return fail(EINVAL, "a file of proc");
+  }
   return {};
 }
 
-Result<std::shared_ptr<Backing>> open_backing(DeviceHandle& handle, Fd file, const Caller& caller) {
-  if (const auto node = caller.node_of_fd(file.get())) {
-    return NodeBacking::create(handle.shared_core(), *node, std::move(file));
-  }
-  auto backing = FileBacking::create(std::move(file), caller);
+Result<std::shared_ptr<Backing>> open_backing(DeviceHandle& handle, GivenFile file, const Caller& caller) {
+  if (file.node()) return NodeBacking::create(handle.shared_core(), std::move(file));
+  auto backing = FileBacking::create(file.release(), caller);
   if (!backing) return propagate(backing);
   return std::shared_ptr<Backing>(*backing);
 }
@@ -65,16 +73,18 @@ struct Binding {
   uint64_t size = 0;
   uint32_t block_size = 0;
   uint32_t discard_granularity = 0;
+  bool rotational = false;
 };
 
 // What the binding will be, found out without the lock.
-Result<Binding> prepare(DeviceHandle& handle, Fd file, const loop_config& config, const Caller& caller) {
+Result<Binding> prepare(DeviceHandle& handle, GivenFile file, const loop_config& config, const Caller& caller) {
   auto backing = open_backing(handle, std::move(file), caller);
   if (!backing) return propagate(backing);
   Binding binding{.backing = std::move(*backing)};
   if (auto valid = instance::check_configure_flags(config.info.lo_flags); !valid) return propagate(valid);
   if (auto valid = instance::apply_info(binding.settings, config.info); !valid) return propagate(valid);
   binding.discard_granularity = binding.backing->discard_granularity();
+  binding.rotational = binding.backing->rotational();
   uint32_t flags = config.info.lo_flags;
   if (!binding.backing->writable() || !handle.options().write) flags |= LO_FLAGS_READ_ONLY;
   if (binding.backing->opened_direct()) flags |= LO_FLAGS_DIRECT_IO;
@@ -127,6 +137,7 @@ Result<int> configure(DeviceHandle& handle, const loop_config& config, const Cal
     slot.backing = binding->backing;
     slot.backing_path = std::move(path);
     slot.discard_granularity = binding->discard_granularity;
+    slot.set_rotational(binding->rotational);
     slot.written = false;
     change.contents_changed(slot);
   }
@@ -164,6 +175,7 @@ Result<int> change_fd(DeviceHandle& handle, int fd, const Caller& caller) {
   const bool direct = ((settings.flags & LO_FLAGS_DIRECT_IO) || (*backing)->opened_direct()) &&
                       can_use_direct(**backing, settings.offset, block_size, caller);
   const uint32_t granularity = (*backing)->discard_granularity();
+  const bool rotational = (*backing)->rotational();
   {
     Slot& slot = *handle.slot();
     Transaction change(handle.core());
@@ -180,6 +192,7 @@ Result<int> change_fd(DeviceHandle& handle, int fd, const Caller& caller) {
     slot.backing = *backing;
     slot.backing_path = std::move(path);
     slot.discard_granularity = granularity;
+    slot.set_rotational(rotational);
     handle.device().set_settings(settings);
     handle.device().set_sequence(handle.core().table().next_sequence());
     change.contents_changed(slot);

@@ -269,6 +269,7 @@ Result<int> set_block_size(const Call& call) {
   if (size == 0) size = device.direct_io() ? std::max(unit, instance::kSectorSize) : instance::kSectorSize;
   if (auto valid = instance::check_block_size(size); !valid) return propagate(valid);
   device.set_block_size(static_cast<uint32_t>(size));
+  handle.slot()->set_rotational(handle.slot()->rotational);
   if (device.direct_io() && (size < unit || (device.settings().offset & (unit - 1)))) {
     instance::Settings settings = device.settings();
     settings.flags &= ~uint32_t{LO_FLAGS_DIRECT_IO};

@@ -9,7 +9,8 @@
 
 namespace loopfs::engine {
 
-Result<std::shared_ptr<Backing>> NodeBacking::create(std::shared_ptr<Core> core, NodeId id, Fd given) {
+Result<std::shared_ptr<Backing>> NodeBacking::create(std::shared_ptr<Core> core, GivenFile given) {
+  const NodeId id = *given.node();
   if (id.kind == NodeId::Kind::kControl) return fail(EINVAL, "loop-control is not a file or block device");
   const int flags = ::fcntl(given.get(), F_GETFL);
   if (flags < 0) return errno_fail("flags of the backing device");
@@ -28,8 +29,8 @@ Result<std::shared_ptr<Backing>> NodeBacking::create(std::shared_ptr<Core> core,
     const std::lock_guard lock(core->mutex());
     const auto slot = core->find(id.device);
     if (!slot) return fail(EINVAL, "{} is gone", id.name());
-    if (auto opened = slot->device->open(id.partition, false); !opened) return fail(EINVAL, "{}: not bound", id.name());
-    backing->node_ = std::make_unique<DeviceHandle>(core, slot, id.partition, options);
+    if (!slot->device->has(id.partition)) return fail(EINVAL, "{} is gone", id.name());
+    backing->node_ = std::make_unique<DeviceHandle>(core, slot, id.partition, options, false);
   }
   return backing;
 }

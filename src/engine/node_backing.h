@@ -1,16 +1,17 @@
 // A device of this instance as the backing file of another.
 #pragma once
 
+#include "engine/given_file.h"
 #include "engine/handle.h"
 
 namespace loopfs::engine {
 
-// Served without a system call: the server reading its own mount could wait for itself. Holds the lower
-// device open, which is why it must be destroyed without the engine's lock.
+// Served without a system call: the server reading its own mount could wait for itself. The descriptor
+// keeps the lower device open; as in the kernel it is the caller's own opening and counts once.
 class NodeBacking final : public Backing {
  public:
-  // `given` is the caller's descriptor of the node, kept as the kernel keeps it. Errors: those of open.
-  static Result<std::shared_ptr<Backing>> create(std::shared_ptr<Core> core, NodeId id, Fd given);
+  // `given` is the caller's descriptor of the node, kept as the kernel keeps it. Errors: EINVAL if it is not bound.
+  static Result<std::shared_ptr<Backing>> create(std::shared_ptr<Core> core, GivenFile given);
 
   Result<size_t> read(uint64_t offset, std::span<std::byte> bytes) override { return node_->read(offset, bytes); }
   Result<size_t> write(uint64_t offset, std::span<const std::byte> bytes) override;
@@ -31,7 +32,7 @@ class NodeBacking final : public Backing {
  private:
   NodeBacking() = default;
 
-  Fd given_;
+  GivenFile given_;
   std::unique_ptr<DeviceHandle> node_;
   Identity identity_;
   bool writable_ = false, opened_direct_ = false;

@@ -72,6 +72,7 @@ DeviceState describe(const Slot& slot) {
                     .physical_block_size = device.block_size(),
                     .io_minimum = device.block_size(),
                     .discard_granularity = slot.discard_granularity,
+                    .rotational = slot.rotational,
                     .disk_sequence = device.sequence(),
                     .backing_file = device.bound() ? slot.backing_path : std::string()};
   for (const auto& [number, partition] : device.partitions()) {
@@ -166,7 +167,6 @@ std::vector<DeviceState> UserEngine::snapshot() {
   constexpr std::string_view kDeleted = " (deleted)";
   for (size_t i = 0; i < states.size(); ++i) {
     if (!backings[i]) continue;
-    states[i].rotational = backings[i]->rotational();
     // As d_path shows it, which the caller's /proc did only if the file had no name by then.
     if (backings[i]->deleted() && !states[i].backing_file.ends_with(kDeleted)) states[i].backing_file += kDeleted;
   }
