@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -82,6 +83,10 @@ Result<void> open_root(InitialState& state) {
 Result<Fd> open_fuse() {
   Fd fd(::open("/dev/fuse", O_RDWR | O_CLOEXEC));
   if (!fd.valid()) return explained(Result<Fd>(errno_fail("open '/dev/fuse'")), Step::kOpenFuse);
+  struct stat status = {};
+  if (::fstat(fd.get(), &status) == 0 && (!S_ISCHR(status.st_mode) || status.st_rdev != makedev(10, 229))) {
+    return explained(Result<Fd>(fail(ENODEV, "'/dev/fuse' is something else")), Step::kOpenFuse);
+  }
   return fd;
 }
 

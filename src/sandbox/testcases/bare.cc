@@ -17,8 +17,9 @@ int failed(const loopfs::Error& error) {
 int main(int argc, char** argv) {
   using namespace loopfs;
   sandbox::Options options;
-  int next = 1;
-  for (; next + 1 < argc && argv[next][0] == '-'; next += 2) {
+  // "run" and "--" as loopfs itself takes them, so that its tests can be run with this program.
+  int next = argc > 1 && std::string(argv[1]) == "run" ? 2 : 1;
+  for (; next + 1 < argc && argv[next][0] == '-' && std::string(argv[next]) != "--"; next += 2) {
     const std::string value = argv[next + 1];
     if (std::string(argv[next]) == "--root") {
       options.root = value;
@@ -27,6 +28,7 @@ int main(int argc, char** argv) {
       options.binds.push_back({value.substr(0, colon), value.substr(colon + 1)});
     }
   }
+  if (next < argc && std::string(argv[next]) == "--") ++next;
   options.command.assign(argv + next, argv + argc);
   options.report = [](const std::string& line) { std::fprintf(stderr, "sandbox_bare: %s\n", line.c_str()); };
   auto made = sandbox::Sandbox::prepare(std::move(options));
