@@ -62,7 +62,8 @@ void Core::settle(std::unique_lock<std::mutex>& lock, Slot& slot) {
   for (;;) {
     std::erase_if(slot.closing, [now = std::chrono::steady_clock::now()](const auto& c) { return c.second <= now; });
     if (slot.closing.empty()) return;
-    settled_.wait_until(lock, slot.closing.begin()->second);
+    const auto deadline = slot.closing.begin()->second;  // a copy: the entry may go while we wait
+    settled_.wait_until(lock, deadline);
   }
 }
 
