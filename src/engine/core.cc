@@ -31,6 +31,17 @@ void Core::add_observer(Observer* observer) {
   observers_.push_back(observer);
 }
 
+void Core::end() {
+  {
+    const std::lock_guard order(order_mutex_);
+    observers_.clear();
+  }
+  Transaction change(*this);
+  for (const auto& [number, slot] : slots_) {
+    if (slot->device->retire()) change.unbind(*slot);
+  }
+}
+
 void Core::deliver() {
   const std::lock_guard order(order_mutex_);
   std::vector<Event> events;

@@ -75,6 +75,10 @@ class Core : public std::enable_shared_from_this<Core> {
 
   void add_observer(Observer* observer);
 
+  // The end of the instance: what is bound and unused is cleared, what is in use goes with its last user.
+  // Nobody is told any more.
+  void end();
+
   // Waits until the closes of a device's handles that have begun are done, a few milliseconds at most.
   void settle(std::unique_lock<std::mutex>& lock, Slot& slot);
   // The same, only if those are all its openers and their end will change what the device is.

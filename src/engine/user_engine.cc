@@ -100,7 +100,7 @@ std::unique_ptr<UserEngine> UserEngine::create(const Options& options) {
   return std::unique_ptr<UserEngine>(new UserEngine(core));
 }
 
-UserEngine::~UserEngine() = default;
+UserEngine::~UserEngine() { core_->end(); }
 
 void UserEngine::add_observer(Observer* observer) { core_->add_observer(observer); }
 

@@ -10,7 +10,7 @@ namespace loopfs::engine {
 
 class Core;
 
-// Thread-safe. Handles and holds may outlive it (they share its state), observers may not.
+// Thread-safe. Handles and holds may outlive it: they share its state. Its observers hear nothing of its end.
 class UserEngine final : public Engine {
  public:
   struct Options {

@@ -60,6 +60,15 @@ bool Device::close(uint32_t partition, bool exclusive) {
   --node.openers;
   if (partition != 0) --whole_.openers;
   if (exclusive) node.claimed = false;
+  return ends_now();
+}
+
+bool Device::retire() {
+  if (state_ == State::kBound) settings_.flags |= LO_FLAGS_AUTOCLEAR;
+  return ends_now();
+}
+
+bool Device::ends_now() {
   if (whole_.openers > 0) return false;
   if (state_ == State::kBound && autoclear()) state_ = State::kRundown;
   return state_ == State::kRundown;

@@ -76,6 +76,8 @@ class Device {
   // LOOP_CLR_FD: autoclear, and rundown if the caller is the only opener. ENXIO unless bound.
   Result<void> clear();
   void unbind(uint64_t sequence);
+  // The end of the instance: autoclear. Returns, like close(), whether it must be unbound at once.
+  [[nodiscard]] bool retire();
 
   // For the ioctls on a bound device. Errors: ENXIO.
   Result<void> require_bound() const;
@@ -104,6 +106,7 @@ class Device {
 
  private:
   NodeState& node_of(uint32_t partition);
+  bool ends_now();
   Result<void> check_range(int64_t number, int64_t start, int64_t length) const;
   bool overlaps(uint64_t start, uint64_t length, uint32_t except) const;
 

@@ -36,6 +36,16 @@ TEST(Device, WithoutAutoclearItStaysBound) {
   EXPECT_TRUE(device.bound());
 }
 
+TEST(Device, AtTheEndOfTheInstance) {
+  Device used = bound_device(), unused = bound_device(), free(0, 1);
+  ASSERT_TRUE(used.open(0, false));
+  EXPECT_FALSE(used.retire());
+  EXPECT_TRUE(used.bound());
+  EXPECT_TRUE(used.close(0, false));
+  EXPECT_TRUE(unused.retire());
+  EXPECT_FALSE(free.retire());
+}
+
 TEST(Device, ClearWithOneOpenerKeepsNewOnesOut) {
   Device device = bound_device();
   ASSERT_TRUE(device.open(0, false));
