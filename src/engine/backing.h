@@ -99,6 +99,7 @@ class FileBacking final : public Backing {
   void inspect();
   int io_fd() const { return own_.valid() ? own_.get() : given_.get(); }
   bool direct_fits(uint64_t offset, size_t size) const;
+  bool memory_fits(const void* bytes) const { return reinterpret_cast<uintptr_t>(bytes) % direct_memory_ == 0; }
   Result<size_t> direct_read(uint64_t offset, std::span<std::byte> bytes);
   Result<size_t> direct_write(uint64_t offset, std::span<const std::byte> bytes);
   Result<void> allocate(int mode, uint64_t offset, uint64_t length);
@@ -112,7 +113,7 @@ class FileBacking final : public Backing {
   std::mutex scan_mutex_;    // libblkid moves the descriptor's offset
   Identity identity_;
   bool writable_ = false, block_device_ = false, rotational_ = false, opened_direct_ = false;
-  uint32_t discard_granularity_ = 0, direct_unit_ = instance::kSectorSize;
+  uint32_t discard_granularity_ = 0, direct_unit_ = instance::kSectorSize, direct_memory_ = 4096;
 };
 
 // The errno of failed I/O as the block layer passes it on (errno_to_blk_status and back).

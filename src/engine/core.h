@@ -1,6 +1,7 @@
 // The state that the user engine, its handles and its holds share.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <map>
@@ -25,7 +26,7 @@ struct NodeOwner {
   timespec changed = {};
 };
 
-// One device: the model and what stands behind it. All guarded by Core::mutex().
+// One device: the model and what stands behind it. All but `written` is guarded by Core::mutex().
 struct Slot {
   std::shared_ptr<instance::Device> device;
   std::shared_ptr<Backing> backing;  // while bound or in rundown
@@ -34,7 +35,7 @@ struct Slot {
   uint32_t discard_granularity = 0;
   bool rotational = false;
   uint64_t read_ahead = 256;  // sectors
-  bool written = false;       // since the last scan for partitions
+  std::atomic<bool> written = false;  // since the last scan for partitions
   // Handles whose last close may be under way, and until when it is worth waiting for it.
   std::map<const void*, std::chrono::steady_clock::time_point> closing;
 

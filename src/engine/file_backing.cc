@@ -129,6 +129,7 @@ void FileBacking::inspect() {
   struct statx status;
   if (::statx(io_fd(), "", AT_EMPTY_PATH, STATX_DIOALIGN, &status) == 0 && (status.stx_mask & STATX_DIOALIGN)) {
     direct_unit_ = status.stx_dio_offset_align;
+    if (status.stx_dio_mem_align != 0) direct_memory_ = status.stx_dio_mem_align;
   } else {
     direct_unit_ = queue_attribute(disk, "logical_block_size").value_or(instance::kSectorSize);
   }
@@ -183,6 +184,7 @@ bool FileBacking::direct_fits(uint64_t offset, size_t size) const {
 }
 
 Result<size_t> FileBacking::direct_read(uint64_t offset, std::span<std::byte> bytes) {
+  if (memory_fits(bytes.data())) return read_fully(direct_fd_, offset, bytes);
   size_t done = 0;
   while (done < bytes.size()) {
     const size_t part = std::min(kBounce, bytes.size() - done);
@@ -196,6 +198,7 @@ Result<size_t> FileBacking::direct_read(uint64_t offset, std::span<std::byte> by
 }
 
 Result<size_t> FileBacking::direct_write(uint64_t offset, std::span<const std::byte> bytes) {
+  if (memory_fits(bytes.data())) return write_fully(direct_fd_, false, offset, bytes);
   size_t done = 0;
   while (done < bytes.size()) {
     const size_t part = std::min(kBounce, bytes.size() - done);

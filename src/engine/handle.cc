@@ -92,10 +92,7 @@ Result<size_t> DeviceHandle::write(uint64_t offset, std::span<const std::byte> b
   if (options_.direct && ((offset | bytes.size()) & (io.block_size - 1))) return fail(EINVAL, "unaligned write");
   if (!io.backing) return fail(EIO, "write {}", id().name());
   auto put = io.backing->write(io.start + offset, bytes);
-  if (put && partition_ == 0) {
-    const std::lock_guard lock(core_->mutex());
-    slot_->written = true;
-  }
+  if (put && partition_ == 0) slot_->written = true;
   return put;
 }
 
