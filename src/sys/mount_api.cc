@@ -56,6 +56,7 @@ Result<Fd> mount_fuse(int fuse_fd, const FuseMountOptions& options) {
   if (options.default_permissions) parameters.emplace_back("default_permissions", "");
   if (options.max_read != 0) parameters.emplace_back("max_read", std::to_string(options.max_read));
   if (options.read_only) parameters.emplace_back("ro", "");
+  if (options.synchronous) parameters.emplace_back("sync", "");
   return mount_virtual("fuse", parameters, options.attributes);
 }
 

@@ -22,6 +22,7 @@ struct FuseMountOptions {
   bool default_permissions = true;
   uint64_t max_read = 0;     // bytes; 0: the kernel's default
   bool read_only = false;    // of the superblock
+  bool synchronous = false;  // writes go through at once
   uint64_t attributes = 0;   // MOUNT_ATTR_* of the mount
 };
 

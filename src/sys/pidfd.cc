@@ -3,6 +3,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <fstream>
 #include <string>
 
@@ -39,6 +40,16 @@ Result<Fd> take_fd(int pidfd, int fd) {
   Fd taken(static_cast<int>(::syscall(SYS_pidfd_getfd, pidfd, fd, 0)));
   if (!taken.valid()) return errno_fail("pidfd_getfd {}", fd);
   return taken;
+}
+
+Result<pid_t> pid_of_pidfd(int pidfd) {
+  std::ifstream info(fmt::format("/proc/self/fdinfo/{}", pidfd));
+  for (std::string line; std::getline(info, line);) {
+    if (!line.starts_with("Pid:")) continue;
+    const long pid = std::strtol(line.c_str() + 4, nullptr, 10);
+    if (pid > 0) return static_cast<pid_t>(pid);
+  }
+  return fail(ESRCH, "number of a pidfd");
 }
 
 Result<void> send_signal(int pidfd, int signal) {

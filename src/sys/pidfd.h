@@ -19,6 +19,10 @@ Result<Fd> pidfd_of_process(pid_t pid);
 // Errors: EBADF if the process has no such descriptor, EPERM without ptrace rights, ESRCH if it is gone.
 Result<Fd> take_fd(int pidfd, int fd);
 
+// The process's number in the caller's pid namespace, which means something only as long as it is not reaped.
+// Errors: ESRCH if it is reaped or not visible from there.
+Result<pid_t> pid_of_pidfd(int pidfd);
+
 Result<void> send_signal(int pidfd, int signal);
 
 }  // namespace loopfs::sys

@@ -1,0 +1,62 @@
+#include "mounter/mount_plan.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/mount.h>
+
+namespace loopfs::mounter {
+namespace {
+
+using testing::Contains;
+using testing::ElementsAre;
+
+Program sample() {
+  Program program;
+  program.command = {"prog", "{image}", "{mountpoint}"};
+  program.options = {"always"};
+  program.read_write_options = {"rw+"};
+  program.passed = {"uid=", "bsddf"};
+  program.ignored = {"errors=", "acl"};
+  return program;
+}
+
+TEST(PlanMount, FlagsBecomeAttributesAndModeOptions) {
+  const auto plan = plan_mount(MS_RDONLY | MS_NOSUID | MS_NOATIME, "", sample());
+  ASSERT_TRUE(plan);
+  EXPECT_TRUE(plan->read_only);
+  EXPECT_EQ(plan->attributes, uint64_t{MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOATIME});
+  EXPECT_THAT(plan->options, ElementsAre("always", "ro"));
+  EXPECT_THAT(plan_mount(0, "", sample())->options, ElementsAre("always", "rw+"));
+}
+
+TEST(PlanMount, StrictatimeIsAValueOfItsOwn) {
+  EXPECT_EQ(attributes_of_flags(MS_STRICTATIME), uint64_t{MOUNT_ATTR_STRICTATIME});
+  EXPECT_EQ(attributes_of_flags(MS_RELATIME), uint64_t{MOUNT_ATTR_RELATIME});
+}
+
+TEST(PlanMount, OptionsArePassedIgnoredOrRefused) {
+  const auto plan = plan_mount(0, "uid=7,errors=remount-ro,acl,bsddf", sample());
+  ASSERT_TRUE(plan);
+  EXPECT_THAT(plan->options, ElementsAre("always", "rw+", "uid=7", "bsddf"));
+  EXPECT_EQ(plan_mount(0, "nonsense", sample()).error().code, EINVAL);
+  EXPECT_EQ(plan_mount(0, "bsddf=1", sample()).error().code, EINVAL);
+}
+
+TEST(PlanMount, AReadOnlyProgramMakesLibmountTryAgainReadOnly) {
+  Program program = sample();
+  program.read_only = true;
+  EXPECT_EQ(plan_mount(0, "", program).error().code, EROFS);
+  EXPECT_TRUE(plan_mount(MS_RDONLY, "", program));
+}
+
+TEST(TypeAccepts, AsTheKernelsDriversDo) {
+  EXPECT_TRUE(type_accepts("ext4", "ext2"));
+  EXPECT_FALSE(type_accepts("ext2", "ext4"));
+  EXPECT_FALSE(type_accepts("ext3", "ext2"));
+  EXPECT_TRUE(type_accepts("msdos", "vfat"));
+  EXPECT_TRUE(type_accepts("ntfs3", "ntfs"));
+  EXPECT_FALSE(type_accepts("vfat", "ext4"));
+}
+
+}  // namespace
+}  // namespace loopfs::mounter

@@ -1,0 +1,36 @@
+// A FUSE program, confined, whose mount(2) comes to us.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "base/fd.h"
+
+namespace loopfs::mounter {
+
+inline constexpr const char* kImagePath = "/proc/self/fd/3";  // what a program gets as its device
+
+struct ProgramLaunch {
+  std::string executable;
+  std::vector<std::string> arguments;  // argv; kImagePath and kMountPoint are good in it
+  int image = -1;                      // borrowed
+  int user_namespace = -1;             // borrowed; the program runs as its root, without its capabilities
+};
+
+struct RunningProgram {
+  Fd pidfd;
+  Fd listener;  // its first mount(2) waits here
+  Fd errors;    // what it wrote to stdout and stderr; non-blocking
+};
+
+// Starts the program as a child of the caller's parent: in namespaces of its own (mount, pid, network, ipc), in a
+// minimal root, with no capability but CAP_DAC_OVERRIDE, with no_new_privs, and with a filter that refuses what no
+// FUSE program needs. It dies with the caller's parent. The caller must be single-threaded and in the host's
+// namespaces. Errors: of the step that failed, or of execve(2).
+Result<RunningProgram> launch_program(const ProgramLaunch& launch);
+
+// The last line that the program has written so far, at most 200 printable characters.
+std::string last_words(int errors);
+
+}  // namespace loopfs::mounter

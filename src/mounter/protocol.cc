@@ -1,0 +1,39 @@
+#include "mounter/protocol.h"
+
+#include <nlohmann/json.hpp>
+
+namespace loopfs::mounter {
+
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Request, operation, path, follow, flags, device, asked_type, source, executable,
+                                   command, options, offset_option, device_path, offset, size, attributes,
+                                   read_only, synchronous, replace, notification)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Reply, error, line, device, node, mode, on_fuse)
+
+namespace {
+
+// MessagePack: its strings may hold any bytes, as paths do.
+template <typename T>
+std::vector<std::byte> pack(const T& value) {
+  const auto packed = nlohmann::json::to_msgpack(nlohmann::json(value));
+  const auto bytes = std::as_bytes(std::span(packed));
+  return {bytes.begin(), bytes.end()};
+}
+
+template <typename T>
+Result<T> unpack(std::span<const std::byte> bytes) {
+  try {
+    const auto* first = reinterpret_cast<const uint8_t*>(bytes.data());
+    return nlohmann::json::from_msgpack(first, first + bytes.size()).template get<T>();
+  } catch (const nlohmann::json::exception& error) {
+    return fail(EBADMSG, "decode a message of the agent: {}", error.what());
+  }
+}
+
+}  // namespace
+
+std::vector<std::byte> encode(const Request& request) { return pack(request); }
+Result<Request> decode_request(std::span<const std::byte> bytes) { return unpack<Request>(bytes); }
+std::vector<std::byte> encode(const Reply& reply) { return pack(reply); }
+Result<Reply> decode_reply(std::span<const std::byte> bytes) { return unpack<Reply>(bytes); }
+
+}  // namespace loopfs::mounter

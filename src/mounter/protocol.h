@@ -1,0 +1,57 @@
+// What the supervisor asks a worker of the agent, and what it answers.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "sys/message.h"
+
+namespace loopfs::mounter {
+
+enum class Operation { kStat, kMount, kUnmount, kClone, kRemount };
+
+// Every path is one of the caller's: the worker resolves it in the caller's namespaces, root and directory.
+// With the request go these descriptors, in this order: see Caller; for kMount also `listener` and, unless
+// `device_path` is set, the image.
+struct Request {
+  Operation operation = Operation::kStat;
+  std::string path;       // the target; of kStat: what to look at
+  bool follow = true;     // a symbolic link as the last component (not of kMount, kClone: always followed)
+  uint64_t flags = 0;     // of umount2(2), or MS_* of kRemount
+  dev_t device = 0;       // st_dev of the mount to clone
+
+  // kMount
+  std::string asked_type;                 // as given to mount(2)
+  std::string source;                     // shown in /proc/self/mounts
+  std::string executable;
+  std::vector<std::string> command;       // argv, with {image}, {mountpoint}, {options}
+  std::vector<std::string> options;
+  std::string offset_option;              // "offset={offset}"
+  std::string device_path;                // opened as the image by the worker
+  uint64_t offset = 0, size = 0;          // of the file system in the image, bytes
+  uint64_t attributes = 0;                // MOUNT_ATTR_*
+  bool read_only = false, synchronous = false;
+  bool replace = false;                   // take away the idle mount at `path` first (read-only to read-write)
+  uint64_t notification = 0;              // id at `listener`: nothing is attached once it is not valid any more
+};
+
+struct Reply {
+  int error = 0;         // errno
+  std::string line;      // why, for the user; may be empty
+  dev_t device = 0;      // kStat, kUnmount: st_dev; kMount: of the new mount
+  dev_t node = 0;        // kStat: st_rdev
+  mode_t mode = 0;       // kStat: st_mode
+  bool on_fuse = false;  // kStat: the file is on a FUSE file system
+  // kMount: two descriptors come with it, a pidfd of the program and a duplicate of its /dev/fuse.
+};
+
+std::vector<std::byte> encode(const Request& request);
+Result<Request> decode_request(std::span<const std::byte> bytes);
+std::vector<std::byte> encode(const Reply& reply);
+Result<Reply> decode_reply(std::span<const std::byte> bytes);
+
+}  // namespace loopfs::mounter

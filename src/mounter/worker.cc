@@ -1,0 +1,436 @@
+#include "mounter/worker.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <optional>
+#include <sstream>
+
+#include "mounter/minimal_root.h"
+#include "mounter/mount_plan.h"
+#include "mounter/probe.h"
+#include "mounter/program.h"
+#include "sys/mount_api.h"
+#include "sys/namespace.h"
+#include "sys/pidfd.h"
+#include "sys/remote_memory.h"
+#include "sys/seccomp.h"
+
+namespace loopfs::mounter {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr long kFuseMagic = 0x65735546;  // linux/magic.h FUSE_SUPER_MAGIC
+constexpr std::chrono::seconds kStartTime{60};  // for a program to check its image and to answer
+constexpr size_t kMostMountData = 4096;
+
+// What a reply is made of: the bytes, and the descriptors that go with them.
+struct Outcome {
+  Reply reply;
+  std::vector<Fd> fds;
+};
+
+Outcome failed(const Error& error, std::string line = {}) { return {Reply{.error = error.code, .line = std::move(line)}, {}}; }
+
+Outcome done(Reply reply = {}) { return {std::move(reply), {}}; }
+
+class Worker {
+ public:
+  Worker(const Request& request, const std::vector<Fd>& fds) : request_(request), fds_(fds) {}
+
+  Outcome run() {
+    // Before the caller's namespaces are entered: the host's programs and its /proc are out of reach there.
+    proc_ = Fd(::open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (request_.operation == Operation::kMount) return mount();
+    if (auto entered = enter(); !entered) return failed(entered.error());
+    switch (request_.operation) {
+      case Operation::kStat: return stat();
+      case Operation::kUnmount: return unmount();
+      case Operation::kClone: return clone();
+      case Operation::kRemount: return remount();
+      case Operation::kMount: break;
+    }
+    return failed({EINVAL, "operation"});
+  }
+
+ private:
+  int fd(RequestFd which) const { return which < fds_.size() ? fds_[which].get() : -1; }
+
+  // From here on every path means what it means to the caller.
+  Result<void> enter() {
+    if (auto entered = sys::enter_namespaces(fd(kUserNamespace), CLONE_NEWUSER); !entered) return entered;
+    if (auto entered = sys::enter_namespaces(fd(kMountNamespace), CLONE_NEWNS); !entered) return entered;
+    if (::fchdir(fd(kRootDirectory)) != 0 || ::chroot(".") != 0) return errno_fail("enter the caller's root");
+    if (::fchdir(fd(kWorkingDirectory)) != 0) return errno_fail("enter the caller's directory");
+    return {};
+  }
+
+  // Never asks the file system itself: a dead or stuck FUSE server must not hold us.
+  Result<struct statx> look(const Fd& place) const {
+    struct statx status;
+    if (::statx(place.get(), "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_BASIC_STATS, &status) != 0) {
+      return errno_fail("statx '{}'", request_.path);
+    }
+    return status;
+  }
+
+  Result<Fd> open_place(bool follow) const {
+    Fd place(::open(request_.path.c_str(), O_PATH | O_CLOEXEC | (follow ? 0 : O_NOFOLLOW)));
+    if (!place.valid()) return errno_fail("open '{}'", request_.path);
+    return place;
+  }
+
+  Outcome stat() const {
+    auto place = open_place(request_.follow);
+    if (!place) return failed(place.error());
+    auto status = look(*place);
+    if (!status) return failed(status.error());
+    struct statfs filesystem;
+    Reply reply;
+    reply.device = makedev(status->stx_dev_major, status->stx_dev_minor);
+    reply.node = makedev(status->stx_rdev_major, status->stx_rdev_minor);
+    reply.mode = status->stx_mode;
+    // Only where it matters: statfs(2) does ask the file system.
+    reply.on_fuse = S_ISBLK(reply.mode) && ::fstatfs(place->get(), &filesystem) == 0 && filesystem.f_type == kFuseMagic;
+    return done(reply);
+  }
+
+  Outcome unmount() const {
+    Reply reply;
+    {
+      auto place = open_place(request_.follow);
+      if (!place) return failed(place.error());
+      auto status = look(*place);
+      if (!status) return failed(status.error());
+      reply.device = makedev(status->stx_dev_major, status->stx_dev_minor);
+    }  // an open descriptor would make the mount busy
+    if (::umount2(request_.path.c_str(), static_cast<int>(request_.flags)) != 0) return failed({errno, "umount2"});
+    return done(reply);
+  }
+
+  Outcome remount() const {
+    const bool read_only = (request_.flags & MS_RDONLY) != 0;
+    if (read_only) {  // what the program holds back goes to the image, as a journal would
+      const Fd directory(::open(request_.path.c_str(), O_RDONLY | O_CLOEXEC));
+      if (directory.valid()) (void)::fsync(directory.get());
+    }
+    if (::mount(nullptr, request_.path.c_str(), nullptr, request_.flags, nullptr) != 0) {
+      return failed({errno, "mount"});
+    }
+    return done();
+  }
+
+  // A mount of the file system `device` somewhere in the caller's tree, by its mount point.
+  std::optional<std::string> mount_point_of(dev_t device) const {
+    const Fd file(::openat(proc_.get(), "self/mountinfo", O_RDONLY | O_CLOEXEC));
+    std::string text;
+    char piece[8192];
+    for (ssize_t got; (got = ::read(file.get(), piece, sizeof piece)) > 0;) text.append(piece, static_cast<size_t>(got));
+    const std::string wanted = fmt::format("{}:{}", major(device), minor(device));
+    std::istringstream lines(text);
+    for (std::string line; std::getline(lines, line);) {
+      std::istringstream fields(line);
+      std::string id, parent, number, root, point;
+      fields >> id >> parent >> number >> root >> point;
+      if (number == wanted && root == "/") return unescape(point);
+    }
+    return std::nullopt;
+  }
+
+  // mountinfo writes blanks and the like as \ooo.
+  static std::string unescape(const std::string& text) {
+    std::string plain;
+    for (size_t i = 0; i < text.size(); ++i) {
+      if (text[i] == '\\' && i + 3 < text.size()) {
+        plain += static_cast<char>(std::stoi(text.substr(i + 1, 3), nullptr, 8));
+        i += 3;
+      } else {
+        plain += text[i];
+      }
+    }
+    return plain;
+  }
+
+  Outcome clone() const {
+    const auto point = mount_point_of(request_.device);
+    if (!point) return failed({EBUSY, "mounted in another namespace"});
+    auto tree = sys::clone_tree(AT_FDCWD, *point, false);
+    if (!tree) return failed(tree.error());
+    auto device = sys::device_of_mount(tree->get());
+    if (!device || *device != request_.device) return failed({EBUSY, "mounted over"});
+    const uint64_t kAll = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+    if (auto set = sys::set_mount_attributes(tree->get(), request_.attributes & kAll, 0, false); !set) {
+      return failed(set.error());
+    }
+    auto target = open_place(true);
+    if (!target) return failed(target.error());
+    if (auto attached = attach(tree->get(), target->get()); !attached) return failed(attached.error());
+    return done({.device = *device});
+  }
+
+  Result<void> attach(int mount, int target) const {
+    if (!sys::notification_valid(fd(kListener), request_.notification)) return fail(EINTR, "the caller is gone");
+    return sys::attach_mount(mount, target, "");
+  }
+
+  // ---- kMount ----
+
+  struct Image {
+    Fd own;  // if opened here
+    int fd = -1;
+    uint64_t offset = 0, size = 0;
+  };
+
+  Outcome mount() {
+    // The program wants the host's files, the target the caller's: a child looks at the caller's side first.
+    auto image = open_image();
+    if (!image) return failed(image.error());
+    auto type = probe_in_child(*image);
+    if (!type) return failed(type.error());
+    auto program = launch_program(launch_of(*image));
+    if (!program) return failed({EIO, ""}, fmt::format("{}: {}", request_.command.front(), program.error().message()));
+    Outcome outcome = mount_program(*program);
+    if (outcome.reply.error != 0) (void)sys::send_signal(program->pidfd.get(), SIGKILL);
+    return outcome;
+  }
+
+  // Runs `act` in a child that has entered the caller's namespaces; its errno, and a descriptor if it gives one.
+  template <typename Act>
+  Result<Fd> in_child(Act act) {
+    auto ends = sys::socket_pair();
+    if (!ends) return propagate(ends);
+    const pid_t child = ::fork();
+    if (child < 0) return errno_fail("fork");
+    if (child == 0) {
+      (void)sys::die_with_parent();
+      auto entered = enter();
+      Result<Fd> result = entered ? act() : Result<Fd>(propagate(entered));
+      const int code = result ? 0 : std::max(result.error().code, 1);
+      const int fds[] = {result ? result->get() : -1};
+      const bool has_fd = result && result->valid();
+      (void)sys::send_message(ends->second.get(), std::as_bytes(std::span(&code, 1)), std::span(fds, has_fd ? 1u : 0u));
+      ::_exit(0);
+    }
+    ends->second.reset();
+    auto message = sys::receive_message(ends->first.get());
+    ::waitpid(child, nullptr, 0);
+    if (!message) return propagate(message);
+    if (!*message || (*message)->bytes.size() != sizeof(int)) return fail(EIO, "look at the image");
+    int code;
+    std::copy_n((*message)->bytes.begin(), sizeof code, reinterpret_cast<std::byte*>(&code));
+    if (code != 0) return fail(code, "'{}'", request_.device_path);
+    if ((*message)->fds.empty()) return Fd();
+    return std::move((*message)->fds.front());
+  }
+
+  Result<Image> open_image() {
+    Image image{.fd = fd(kImage), .offset = request_.offset, .size = request_.size};
+    if (request_.device_path.empty()) return image;
+    auto opened = in_child([&]() -> Result<Fd> {
+      const int mode = request_.read_only ? O_RDONLY : O_RDWR;
+      Fd device(::open(request_.device_path.c_str(), mode | O_CLOEXEC | O_NONBLOCK));
+      if (!device.valid()) return errno_fail("open '{}'", request_.device_path);
+      return device;
+    });
+    if (!opened) return propagate(opened);
+    struct stat status;
+    if (::fstat(opened->get(), &status) != 0) return errno_fail("fstat '{}'", request_.device_path);
+    image.own = std::move(*opened);
+    image.fd = image.own.get();
+    image.size = static_cast<uint64_t>(status.st_size);
+    return image;
+  }
+
+  // libblkid reads hostile bytes: in a child that can do no more than the sandbox itself.
+  Result<void> probe_in_child(const Image& image) {
+    auto probed = in_child([&]() -> Result<Fd> {
+      const rlimit memory{512u << 20, 512u << 20};
+      ::setrlimit(RLIMIT_AS, &memory);
+      ::alarm(static_cast<unsigned>(kStartTime.count()));
+      auto found = probe_filesystem(image.fd, image.offset, image.size);
+      if (!found) return propagate(found);
+      if (!type_accepts(request_.asked_type, *found)) return fail(EINVAL, "found {}", *found);
+      auto target = open_place(true);  // ENOENT before a program is started for nothing
+      if (!target) return propagate(target);
+      return Fd();
+    });
+    if (!probed) return propagate(probed);
+    return {};
+  }
+
+  ProgramLaunch launch_of(const Image& image) const {
+    std::vector<std::string> options = request_.options;
+    if (image.offset != 0) {
+      std::string option = request_.offset_option;
+      const size_t at = option.find("{offset}");
+      if (at != std::string::npos) option.replace(at, 8, std::to_string(image.offset));
+      options.push_back(option);
+    }
+    std::string joined;
+    for (const auto& option : options) joined += (joined.empty() ? "" : ",") + option;
+    ProgramLaunch launch{.executable = request_.executable, .image = image.fd, .user_namespace = fd(kUserNamespace)};
+    for (const auto& word : request_.command) {
+      if (word == "{image}") {
+        launch.arguments.emplace_back(kImagePath);
+      } else if (word == "{mountpoint}") {
+        launch.arguments.emplace_back(kMountPoint);
+      } else if (word == "{options}") {
+        if (!joined.empty()) {
+          launch.arguments.push_back(joined);
+        } else if (!launch.arguments.empty() && launch.arguments.back() == "-o") {
+          launch.arguments.pop_back();
+        }
+      } else {
+        launch.arguments.push_back(word);
+      }
+    }
+    return launch;
+  }
+
+  // 0: readable. ETIMEDOUT, or EPIPE if the program ended first.
+  static int wait_for(int wanted, const RunningProgram& program, Clock::time_point deadline) {
+    pollfd waits[] = {{wanted, POLLIN, 0}, {program.pidfd.get(), POLLIN, 0}};
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now()).count();
+    const int ready = ::poll(waits, 2, static_cast<int>(std::max<long>(left, 0)));
+    if (ready <= 0) return ETIMEDOUT;
+    return (waits[0].revents & POLLIN) != 0 ? 0 : EPIPE;
+  }
+
+  Outcome program_failed(const RunningProgram& program, int code) const {
+    const std::string name = request_.command.front();
+    if (code == ETIMEDOUT) {
+      return failed({EIO, ""}, fmt::format("mount {}: {} gave no answer in {} s", request_.source, name, kStartTime.count()));
+    }
+    const std::string words = last_words(program.errors.get());
+    return failed({EUCLEAN, ""}, fmt::format("mount {}: {} refused the image: {}", request_.source, name,
+                                             words.empty() ? "it gave no reason" : words));
+  }
+
+  // The program is started; the rest happens in the caller's namespaces.
+  Outcome mount_program(const RunningProgram& program) {
+    const auto deadline = Clock::now() + kStartTime;
+    if (const int code = wait_for(program.listener.get(), program, deadline); code != 0) return program_failed(program, code);
+    auto asked = sys::receive_notification(program.listener.get());
+    if (!asked || !*asked) return program_failed(program, EPIPE);
+    if (auto entered = enter(); !entered) return failed(entered.error());
+    auto target = open_place(true);
+    if (!target) return failed(target.error());
+    auto fuse = fuse_of(program, **asked);
+    if (!fuse) return failed({EIO, ""}, fuse.error().message());
+    auto mounted = make_mount(*fuse);
+    if (!mounted) return failed({mounted.error().code, ""}, mounted.error().message());
+    if (auto answered = sys::answer_notification(program.listener.get(), (*asked)->id, 0); !answered) {
+      return failed(answered.error());
+    }
+    if (const int code = wait_until_it_answers(*mounted, program, deadline); code != 0) return program_failed(program, code);
+    auto device = sys::device_of_mount(mounted->get());
+    if (!device) return failed(device.error());
+    if (request_.replace && ::umount2(request_.path.c_str(), 0) != 0) return failed({errno, "umount2"});
+    if (request_.replace) target = open_place(true);  // what was below the old mount
+    if (!target) return failed(target.error());
+    if (auto attached = attach(mounted->get(), target->get()); !attached) return failed(attached.error());
+    Outcome outcome = done({.device = *device});
+    outcome.fds.emplace_back(::fcntl(program.pidfd.get(), F_DUPFD_CLOEXEC, 0));
+    outcome.fds.push_back(std::move(fuse->channel));
+    return outcome;
+  }
+
+  struct FuseRequest {
+    Fd channel;             // the program's /dev/fuse
+    mode_t root_mode = S_IFDIR;
+    uint64_t max_read = 0;
+  };
+
+  // What the program's mount(2) asks for: "fd=4,rootmode=40000,user_id=0,group_id=0,max_read=131072".
+  Result<FuseRequest> fuse_of(const RunningProgram& program, const sys::Notification& asked) const {
+    const auto data_of = [&](uint64_t address) -> Result<std::string> {
+      std::string text;
+      std::byte letter;
+      while (text.size() < kMostMountData) {
+        auto read = sys::read_memory(asked.tid, address + text.size(), std::span(&letter, 1));
+        if (!read) return propagate(read);
+        if (letter == std::byte{0}) return text;
+        text += static_cast<char>(letter);
+      }
+      return fail(E2BIG, "mount data");
+    };
+    auto data = data_of(asked.arguments[4]);
+    if (!data) return propagate(data);
+    FuseRequest request;
+    int number = -1;
+    std::istringstream words(*data);
+    for (std::string word; std::getline(words, word, ',');) {
+      if (word.starts_with("fd=")) number = std::atoi(word.c_str() + 3);
+      if (word.starts_with("rootmode=")) request.root_mode = static_cast<mode_t>(std::strtoul(word.c_str() + 9, nullptr, 8));
+      if (word.starts_with("max_read=")) request.max_read = std::strtoull(word.c_str() + 9, nullptr, 10);
+    }
+    auto channel = sys::take_fd(program.pidfd.get(), number);
+    if (!channel) return propagate(channel, "{}: its mount(2) has no /dev/fuse", request_.command.front());
+    request.channel = std::move(*channel);
+    return request;
+  }
+
+  Result<Fd> make_mount(const FuseRequest& fuse) const {
+    sys::FuseMountOptions options;
+    options.source = request_.source;
+    options.subtype = request_.asked_type;
+    options.root_mode = S_IFDIR | (fuse.root_mode & 07777);
+    options.max_read = fuse.max_read;
+    options.read_only = request_.read_only;
+    options.synchronous = request_.synchronous;
+    options.attributes = request_.attributes;
+    return sys::mount_fuse(fuse.channel.get(), options);
+  }
+
+  // A child asks the file system for its root, and may hang there; we do not.
+  int wait_until_it_answers(const Fd& mounted, const RunningProgram& program, Clock::time_point deadline) const {
+    int ends[2];
+    if (::pipe2(ends, O_CLOEXEC) != 0) return errno;
+    const Fd ready(ends[0]);
+    Fd report(ends[1]);
+    const pid_t child = ::fork();
+    if (child < 0) return errno;
+    if (child == 0) {
+      (void)sys::die_with_parent();
+      struct statx status;
+      const bool answered = ::statx(mounted.get(), "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC, STATX_BASIC_STATS, &status) == 0;
+      if (answered) (void)!::write(report.get(), "y", 1);
+      ::_exit(0);
+    }
+    report.reset();
+    int code = wait_for(ready.get(), program, deadline);
+    char yes = 0;
+    if (code == 0 && ::read(ready.get(), &yes, 1) != 1) code = EPIPE;
+    // A child that still waits is let go by the end of the program.
+    if (code != 0) (void)sys::send_signal(program.pidfd.get(), SIGKILL);
+    ::waitpid(child, nullptr, 0);
+    return code;
+  }
+
+  const Request& request_;
+  const std::vector<Fd>& fds_;
+  Fd proc_;
+};
+
+}  // namespace
+
+void serve_request(const Request& request, std::vector<Fd> fds) {
+  if (fds.size() < kCallerFds) return;  // the supervisor sees the socket close
+  const Outcome outcome = Worker(request, fds).run();
+  std::vector<int> borrowed;
+  for (const auto& fd : outcome.fds) borrowed.push_back(fd.get());
+  (void)sys::send_message(fds[kReplySocket].get(), encode(outcome.reply), borrowed);
+}
+
+}  // namespace loopfs::mounter

@@ -1,0 +1,68 @@
+#include "sys/process.h"
+
+#include <linux/capability.h>
+#include <linux/close_range.h>
+#include <linux/filter.h>
+#include <linux/sched.h>
+#include <linux/securebits.h>
+#include <seccomp.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+
+namespace loopfs::sys {
+
+Result<Child> fork_for_parent(unsigned long flags) {
+  int pidfd = -1;
+  const long pid = ::syscall(SYS_clone, flags | CLONE_PARENT | CLONE_PIDFD, nullptr, &pidfd, nullptr, nullptr);
+  if (pid < 0) return errno_fail("clone");
+  if (pid == 0) return Child{};
+  return Child{static_cast<pid_t>(pid), Fd(pidfd)};
+}
+
+Result<void> limit_capabilities(const std::vector<int>& kept) {
+  uint64_t mask = 0;
+  for (const int capability : kept) mask |= uint64_t{1} << capability;
+  for (int capability = 0; ::prctl(PR_CAPBSET_READ, capability) >= 0; ++capability) {
+    if (((mask >> capability) & 1) == 0 && ::prctl(PR_CAPBSET_DROP, capability) != 0) {
+      return errno_fail("PR_CAPBSET_DROP {}", capability);
+    }
+  }
+  if (::prctl(PR_SET_SECUREBITS, SECBIT_NOROOT | SECBIT_NOROOT_LOCKED) != 0) return errno_fail("PR_SET_SECUREBITS");
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct sets[2]{};
+  for (int half = 0; half < 2; ++half) {
+    const auto bits = static_cast<uint32_t>(mask >> (32 * half));
+    sets[half] = {bits, bits, bits};
+  }
+  if (::syscall(SYS_capset, &header, sets) != 0) return errno_fail("capset");
+  for (const int capability : kept) {
+    if (::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0) != 0) {
+      return errno_fail("PR_CAP_AMBIENT_RAISE {}", capability);
+    }
+  }
+  return {};
+}
+
+Result<void> close_from_at_exec(unsigned first) {
+  if (::syscall(SYS_close_range, first, ~0U, CLOSE_RANGE_CLOEXEC) != 0) return errno_fail("close_range");
+  return {};
+}
+
+Result<std::vector<sock_filter>> compile_filter(void* context) {
+  const Fd file(::memfd_create("filter", MFD_CLOEXEC));
+  if (!file.valid()) return errno_fail("memfd_create");
+  if (const int code = ::seccomp_export_bpf(context, file.get()); code != 0) return fail(-code, "seccomp_export_bpf");
+  struct stat status;
+  if (::fstat(file.get(), &status) != 0) return errno_fail("fstat");
+  std::vector<sock_filter> program(static_cast<size_t>(status.st_size) / sizeof(sock_filter));
+  if (::pread(file.get(), program.data(), program.size() * sizeof(sock_filter), 0) != status.st_size) {
+    return fail(EIO, "read a seccomp filter");
+  }
+  return program;
+}
+
+}  // namespace loopfs::sys
