@@ -39,10 +39,16 @@ class Caller {
 
   // The node of this instance that the descriptor (a duplicate, from take_fd) has open, if it has one. A
   // device on another device is served inside the engine: a server that reads its own mount waits for
-  // itself. So the answer must come without a request to the mount: statx(AT_STATX_DONT_SYNC).
+  // itself. So the answer must come without a request to the mount.
   virtual std::optional<instance::NodeId> node_of_fd(int own_fd) const {
     (void)own_fd;
     return std::nullopt;
+  }
+
+  // The inode number that stat(2) of a node's path shows.
+  virtual ino_t inode_of(const instance::NodeId& node) const {
+    (void)node;
+    return 0;
   }
 
   // CAP_SYS_ADMIN in the user namespace that owns the instance.

@@ -38,7 +38,7 @@ Result<void> check_kind(const GivenFile& file) {
 }
 
 Result<std::shared_ptr<Backing>> open_backing(DeviceHandle& handle, GivenFile file, const Caller& caller) {
-  if (file.node()) return NodeBacking::create(handle.shared_core(), std::move(file));
+  if (file.node()) return NodeBacking::create(handle.shared_core(), std::move(file), caller);
   auto backing = FileBacking::create(file.release(), caller);
   if (!backing) return propagate(backing);
   return std::shared_ptr<Backing>(*backing);

@@ -2,14 +2,14 @@
 
 #include <fcntl.h>
 #include <linux/falloc.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
 
 #include "engine/device_numbers.h"
+#include "sys/file_identity.h"
 
 namespace loopfs::engine {
 
-Result<std::shared_ptr<Backing>> NodeBacking::create(std::shared_ptr<Core> core, GivenFile given) {
+Result<std::shared_ptr<Backing>> NodeBacking::create(std::shared_ptr<Core> core, GivenFile given,
+                                                      const Caller& caller) {
   const NodeId id = *given.node();
   if (id.kind == NodeId::Kind::kControl) return fail(EINVAL, "loop-control is not a file or block device");
   const int flags = ::fcntl(given.get(), F_GETFL);
@@ -17,12 +17,8 @@ Result<std::shared_ptr<Backing>> NodeBacking::create(std::shared_ptr<Core> core,
   std::shared_ptr<NodeBacking> backing(new NodeBacking);
   backing->writable_ = (flags & O_ACCMODE) != O_RDONLY;
   backing->opened_direct_ = flags & O_DIRECT;
-  struct statx status;
-  if (::statx(given.get(), "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, &status) == 0) {
-    backing->identity_.device = makedev(status.stx_dev_major, status.stx_dev_minor);
-    backing->identity_.inode = status.stx_ino;
-  }
-  backing->identity_.raw_device = device_number(id);
+  const auto file = sys::file_identity(given.get());
+  backing->identity_ = {file ? file->device : 0, caller.inode_of(id), device_number(id)};
   backing->given_ = std::move(given);
   const OpenOptions options{.read = (flags & O_ACCMODE) != O_WRONLY, .write = backing->writable_};
   {

@@ -3,15 +3,14 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/capability.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "fusefs/node_table.h"
-#include "sys/reopen.h"
+#include "sys/file_identity.h"
 #include "sys/pidfd.h"
 #include "sys/procfs.h"
 #include "sys/remote_memory.h"
+#include "sys/reopen.h"
 
 namespace loopfs::fusefs {
 
@@ -41,12 +40,15 @@ Result<Fd> RemoteCaller::reopen(int own_fd, int flags) const {
 }
 
 std::optional<instance::NodeId> RemoteCaller::node_of_fd(int own_fd) const {
-  struct statx status;
-  // Without DONT_SYNC the kernel would ask our own server, from one of its threads.
-  if (::statx(own_fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, &status) != 0) return std::nullopt;
-  if (makedev(status.stx_dev_major, status.stx_dev_minor) != device_) return std::nullopt;
-  const auto inode = inode_of_number(status.stx_ino);
+  // fstat would ask our own server, from one of its threads.
+  const auto file = sys::file_identity(own_fd);
+  if (!file || file->device != device_) return std::nullopt;
+  const auto inode = inode_of_number(file->inode);
   return inode ? std::optional(inode->node) : std::nullopt;
+}
+
+ino_t RemoteCaller::inode_of(const instance::NodeId& node) const {
+  return inode_number({node, Flavour::kDevice});
 }
 
 bool RemoteCaller::has_sys_admin() const {
