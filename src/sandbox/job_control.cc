@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <span>
 
+#include "sys/pidfd.h"
+
 namespace loopfs::sandbox {
 namespace {
 
@@ -90,9 +92,18 @@ void die_of(int signal) {
   _exit(128 + signal);
 }
 
-Terminal::Terminal() {
-  Fd terminal(::open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY));
-  if (terminal.valid() && ::tcgetpgrp(terminal.get()) == ::getpgrp()) fd_ = std::move(terminal);
+Terminal::Terminal() : fd_(::open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY)) {}
+
+void Terminal::command_stopped(int command_pidfd) {
+  const auto command = sys::pid_of_pidfd(command_pidfd);
+  if (!fd_.valid() || !command) return;
+  const pid_t group = ::getpgid(*command);
+  if (group > 0 && group != ::getpgrp() && ::tcgetpgrp(fd_.get()) == group) lent_to_ = group;
+}
+
+void Terminal::command_continues() {
+  if (lent_to_ < 0 || ::tcgetpgrp(fd_.get()) != ::getpgrp()) return;
+  ::tcsetpgrp(fd_.get(), lent_to_);
 }
 
 void Terminal::take_back() {

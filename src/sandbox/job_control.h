@@ -42,15 +42,24 @@ void stop_self(int signal);
 // Ends the process by the signal's default action.
 [[noreturn]] void die_of(int signal);
 
-// The terminal whose foreground process group loopfs was in, if any.
+// The controlling terminal, if there is one, and who in the sandbox may have it. A shell makes a process group of its
+// own, which the shell outside knows nothing of: it lends the terminal to loopfs's group only.
 class Terminal {
  public:
   Terminal();
-  // Takes the terminal back from a process group of the sandbox that has died, as an interactive shell leaves it.
+
+  // The command has stopped: remembers whether the terminal was in the hands of its process group.
+  void command_stopped(int command_pidfd);
+
+  // The command is about to continue: gives the terminal back to it if it had it and loopfs's group has it now.
+  void command_continues();
+
+  // The sandbox has ended: takes the terminal back from a process group that has died with it.
   void take_back();
 
  private:
   Fd fd_;
+  pid_t lent_to_ = -1;
 };
 
 }  // namespace loopfs::sandbox

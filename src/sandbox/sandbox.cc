@@ -276,7 +276,9 @@ void follow_stop(State& state) {
     state.control.reset();  // init is ending
     return;
   }
-  if ((*note)->act == Act::kStopped) stop_self((*note)->value);
+  if ((*note)->act != Act::kStopped) return;
+  state.terminal.command_stopped(state.command.get());
+  stop_self((*note)->value);
 }
 
 }  // namespace
@@ -287,8 +289,10 @@ Result<int> Sandbox::wait() {
     pollfd poll_fds[] = {{state.init.get(), POLLIN, 0}, {state.queue->fd(), POLLIN, 0}, {state.control.get(), POLLIN, 0}};
     if (::poll(poll_fds, 3, -1) < 0 && errno != EINTR) return errno_fail("poll");
     if (poll_fds[0].revents) break;
-    // ESRCH: the command has just ended. What it forbids does not concern us.
-    while (const auto signal = state.queue->next()) (void)sys::send_signal(state.command.get(), *signal);
+    while (const auto signal = state.queue->next()) {
+      if (*signal == SIGCONT) state.terminal.command_continues();
+      (void)sys::send_signal(state.command.get(), *signal);  // ESRCH: the command has just ended
+    }
     if (poll_fds[2].revents) follow_stop(state);
   }
   auto info = reap(state.init.get());
