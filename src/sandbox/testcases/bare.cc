@@ -1,6 +1,7 @@
 // A sandbox whose instance and views nobody serves: sandbox_bare [--root DIR] [--bind SRC:DST]... CMD...
 // For trying the sandbox without the layers above it.
 #include <cstdio>
+#include <filesystem>
 #include <string>
 
 #include "sandbox/sandbox.h"
@@ -8,7 +9,7 @@
 namespace {
 
 int failed(const loopfs::Error& error) {
-  std::fprintf(stderr, "sandbox_bare: %s\n", error.message().c_str());
+  std::fprintf(stderr, "loopfs: %s\n", error.message().c_str());
   return 1;
 }
 
@@ -25,12 +26,13 @@ int main(int argc, char** argv) {
       options.root = value;
     } else {
       const size_t colon = value.find(':');
-      options.binds.push_back({value.substr(0, colon), value.substr(colon + 1)});
+      const std::string source = std::filesystem::absolute(value.substr(0, colon));
+      options.binds.push_back({source, colon == std::string::npos ? source : value.substr(colon + 1)});
     }
   }
   if (next < argc && std::string(argv[next]) == "--") ++next;
   options.command.assign(argv + next, argv + argc);
-  options.report = [](const std::string& line) { std::fprintf(stderr, "sandbox_bare: %s\n", line.c_str()); };
+  options.report = [](const std::string& line) { std::fprintf(stderr, "loopfs: %s\n", line.c_str()); };
   auto made = sandbox::Sandbox::prepare(std::move(options));
   if (!made) return failed(made.error());
   sandbox::Sandbox& box = **made;
