@@ -255,6 +255,15 @@ void file_cases(Fixture& f) {
   const int lower = f.open_file("x", kMiB, O_RDWR);
   f.print("bind lower", f.configure(a, lower));
   f.print("bind upper", f.configure(b, a, 0, 4096), [&] { return fmt::format("size={}", f.size(b)); });
+  if (f.port.mounted()) {
+    loop_info64 info{};
+    struct stat node{};
+    f.ioctl_at(b, LOOP_GET_STATUS64, &info);
+    ::stat(f.port.path("a").c_str(), &node);
+    f.print("upper's status shows the lower node", 0,
+            fmt::format("device={} inode={} rdevice={}", info.lo_device == node.st_dev, info.lo_inode == node.st_ino,
+                        info.lo_rdevice == node.st_rdev));
+  }
   char c = 0;
   f.port.read(b, &c, 1, 0);
   f.print("read through both", 0, letter(c));

@@ -3,8 +3,8 @@
 # docs/differences.md, and everything in that table must still differ.
 # run-as: root
 # serial: yes
-PARITY=${PARITY:-$(realpath "$(dirname "$0")/../../build/release/bin/parity")}
-DIFFERENCES=${DIFFERENCES:-$(realpath "$(dirname "$0")/../../docs/differences.md")}
+PARITY=${PARITY:-$(realpath -m "$(dirname "$0")/../../build/release/bin/parity")}
+DIFFERENCES=${DIFFERENCES:-$(realpath -m "$(dirname "$0")/../../docs/differences.md")}
 export PARITY DIFFERENCES
 . "$(dirname "$0")/../system/lib.sh"
 
