@@ -80,12 +80,11 @@ class Run {
   }
 
   Result<void> start_supervisor() {
-    agent_->set_init(sandbox_->init_pidfd());
+    if (auto told = agent_->set_init(sandbox_->init_pidfd()); !told) return propagate(told);
     auto listener = sandbox_->take_listener();
     if (!listener) return propagate(listener);
     if (!*listener) {
-      auto ours = supervisor::outer_supervisor_is_loopfs();
-      if (!ours || !*ours) {
+      if (!supervisor::outer_supervisor_is_loopfs()) {
         tell("another seccomp supervisor is in charge here: mounting loop devices is not possible in this sandbox;"
              " losetup, mkfs and the devices themselves work");
       }
@@ -96,7 +95,7 @@ class Run {
                                                 .agent = agent_.get(),
                                                 .programs = std::move(programs_),
                                                 .instance_device = sandbox_->instance_device(),
-                                                .invalidate = [this](auto node) { instance_->invalidate(node); },
+                                                .invalidate = [this](auto node) { invalidate(node.device); },
                                                 .report = [this](const std::string& line) { tell(line); }});
     if (!made) return propagate(made);
     supervisor_ = std::move(*made);
@@ -109,10 +108,17 @@ class Run {
     if (!options_.quiet) report(line);
   }
 
+  // The device and its partitions are nodes of their own for the kernel, but show the same bytes.
+  void invalidate(uint32_t device) {
+    for (const auto& node : engine_->nodes()) {
+      if (node.kind != engine::NodeId::Kind::kControl && node.device == device) instance_->invalidate(node);
+    }
+  }
+
   // The sandbox's processes are gone, and its mounts with them: the FUSE programs end by themselves.
   void stop() {
-    if (supervisor_) supervisor_->stop();
     agent_->stop();
+    if (supervisor_) supervisor_->stop();
     views_->stop();
     instance_->stop();
   }

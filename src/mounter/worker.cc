@@ -354,18 +354,7 @@ class Worker {
 
   // What the program's mount(2) asks for: "fd=4,rootmode=40000,user_id=0,group_id=0,max_read=131072".
   Result<FuseRequest> fuse_of(const RunningProgram& program, const sys::Notification& asked) const {
-    const auto data_of = [&](uint64_t address) -> Result<std::string> {
-      std::string text;
-      std::byte letter;
-      while (text.size() < kMostMountData) {
-        auto read = sys::read_memory(asked.tid, address + text.size(), std::span(&letter, 1));
-        if (!read) return propagate(read);
-        if (letter == std::byte{0}) return text;
-        text += static_cast<char>(letter);
-      }
-      return fail(E2BIG, "mount data");
-    };
-    auto data = data_of(asked.arguments[4]);
+    auto data = sys::read_string(asked.tid, asked.arguments[4], kMostMountData);
     if (!data) return propagate(data);
     FuseRequest request;
     int number = -1;

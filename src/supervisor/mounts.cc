@@ -1,0 +1,118 @@
+#include "supervisor/mounts.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+namespace loopfs::supervisor {
+namespace {
+
+// POLLERR: the kernel has no superblock for this connection any more. Without a channel it is ending already.
+bool disconnected(const Fd& channel) {
+  if (!channel.valid()) return true;
+  pollfd state{channel.get(), 0, 0};
+  return ::poll(&state, 1, 0) == 1 && (state.revents & POLLERR) != 0;
+}
+
+Mounts::Known known(const Mount& mount) {
+  return {mount.device, mount.read_only, mount.source, mount.type, mount.node, mount.hold};
+}
+
+}  // namespace
+
+Mounts::Mounts(Options options)
+    : options_(std::move(options)), wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), thread_([this] { watch(); }) {}
+
+Mounts::~Mounts() { stop(); }
+
+void Mounts::stop() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  changed_.notify_all();
+  ::eventfd_write(wake_.get(), 1);
+  if (thread_.joinable()) thread_.join();
+}
+
+void Mounts::add(Mount mount) {
+  {
+    const std::lock_guard lock(mutex_);
+    mounts_.push_back(std::make_shared<Mount>(std::move(mount)));
+  }
+  ::eventfd_write(wake_.get(), 1);
+}
+
+bool Mounts::empty() const {
+  const std::lock_guard lock(mutex_);
+  return mounts_.empty();
+}
+
+std::optional<Mounts::Known> Mounts::find(dev_t device) const {
+  const std::lock_guard lock(mutex_);
+  for (const auto& mount : mounts_) {
+    if (mount->device == device) return known(*mount);
+  }
+  return std::nullopt;
+}
+
+std::optional<Mounts::Known> Mounts::find(engine::NodeId node) const {
+  const std::lock_guard lock(mutex_);
+  for (const auto& mount : mounts_) {
+    if (mount->node == node) return known(*mount);
+  }
+  return std::nullopt;
+}
+
+void Mounts::wait_for_end(dev_t device) {
+  std::unique_lock lock(mutex_);
+  const auto of_device = [&] {
+    return std::find_if(mounts_.begin(), mounts_.end(), [&](const auto& mount) { return mount->device == device; });
+  };
+  const auto found = of_device();
+  if (found == mounts_.end() || !disconnected((*found)->channel)) return;
+  changed_.wait(lock, [&] { return stopping_ || of_device() == mounts_.end(); });
+}
+
+void Mounts::watch() {
+  for (;;) {
+    std::vector<pollfd> waits{{wake_.get(), POLLIN, 0}};
+    std::vector<std::shared_ptr<Mount>> watched;
+    {
+      const std::lock_guard lock(mutex_);
+      if (stopping_) return;
+      watched = mounts_;
+    }
+    for (const auto& mount : watched) waits.push_back({mount->pidfd.get(), POLLIN, 0});
+    if (::poll(waits.data(), waits.size(), -1) < 0) continue;
+    eventfd_t count;
+    (void)::eventfd_read(wake_.get(), &count);
+    for (size_t i = 0; i < watched.size(); ++i) {
+      if (waits[i + 1].revents != 0) end(watched[i]);
+    }
+  }
+}
+
+void Mounts::end(const std::shared_ptr<Mount>& mount) {
+  bool in_use = false;
+  {
+    const std::lock_guard lock(mutex_);
+    in_use = !disconnected(mount->channel);
+    mount->channel.reset();  // aborts the connection, if there still is one
+  }
+  if (mount->node) options_.invalidate(*mount->node);
+  mount->hold.reset();
+  if (in_use) {
+    options_.report(fmt::format("{} for {} ended while the file system was mounted: it is lost, unmount it",
+                                mount->program, mount->source));
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    std::erase(mounts_, mount);
+  }
+  changed_.notify_all();
+}
+
+}  // namespace loopfs::supervisor

@@ -1,0 +1,353 @@
+#include "supervisor/supervisor.h"
+
+#include <poll.h>
+#include <seccomp.h>
+#include <sys/eventfd.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <sstream>
+
+#include "engine/device_numbers.h"
+#include "mounter/mount_plan.h"
+#include "supervisor/decision.h"
+
+namespace loopfs::supervisor {
+namespace {
+
+constexpr unsigned kMostCalls = 48;  // at once; below the agent's own bound
+
+// The call behind the notification, whatever the architecture numbers it.
+bool is_call(const sys::Notification& notification, const char* name) {
+  const std::unique_ptr<char, void (*)(void*)> found(
+      ::seccomp_syscall_resolve_num_arch(notification.architecture, notification.number), ::free);
+  return found && std::string_view(found.get()) == name;
+}
+
+std::vector<int> borrowed(const std::vector<Fd>& fds) {
+  std::vector<int> numbers;
+  for (const auto& fd : fds) numbers.push_back(fd.get());
+  return numbers;
+}
+
+std::set<std::string> virtual_types() {
+  std::ifstream file("/proc/filesystems");
+  std::ostringstream text;
+  text << file.rdbuf();
+  return parse_virtual_types(text.str());
+}
+
+// errno of a call that could not be looked at. A caller that is gone gets no answer anyway.
+int code_of(const Error& error) { return error.code != 0 ? error.code : EIO; }
+
+}  // namespace
+
+// mount(2) of a device, as asked, with its source looked at.
+struct Supervisor::Wanted {
+  std::string source_path, target_path, type, data;
+  uint64_t flags = 0;
+  std::vector<Fd> places;
+  std::optional<engine::NodeId> node;  // of our instance; none: of an inner sandbox's
+  std::string name;                    // "/dev/loop0p1"
+  bool replace = false;
+
+  bool read_only() const { return (flags & MS_RDONLY) != 0; }
+};
+
+Supervisor::Supervisor(Options options)
+    : options_(std::move(options)),
+      virtual_types_(virtual_types()),
+      mounts_({options_.invalidate, options_.report}),
+      wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+
+Result<std::unique_ptr<Supervisor>> Supervisor::create(Options options) {
+  std::unique_ptr<Supervisor> supervisor(new Supervisor(std::move(options)));
+  if (!supervisor->wake_.valid()) return errno_fail("eventfd");
+  return supervisor;
+}
+
+Supervisor::~Supervisor() { stop(); }
+
+void Supervisor::start() {
+  receiver_ = std::thread([this] { receive(); });
+}
+
+void Supervisor::stop() {
+  ::eventfd_write(wake_.get(), 1);
+  if (receiver_.joinable()) receiver_.join();
+  options_.listener.reset();  // whoever still waits gets ENOSYS
+  mounts_.stop();
+  std::unique_lock lock(mutex_);
+  idle_.wait(lock, [this] { return calls_ == 0; });
+}
+
+void Supervisor::receive() {
+  for (;;) {
+    pollfd waits[] = {{options_.listener.get(), POLLIN, 0}, {wake_.get(), POLLIN, 0}};
+    if (::poll(waits, 2, -1) < 0) continue;
+    // POLLHUP: nobody is left below the filter.
+    if (waits[1].revents != 0 || (waits[0].revents & (POLLHUP | POLLERR)) != 0) return;
+    auto notification = sys::receive_notification(options_.listener.get());
+    if (!notification) return;
+    if (*notification) dispatch(**notification);
+  }
+}
+
+void Supervisor::dispatch(const sys::Notification& notification) {
+  const int listener = options_.listener.get();
+  const Target target(listener, notification);
+  if (is_call(notification, "umount2")) {
+    if (mounts_.empty()) {
+      (void)sys::continue_notification(listener, notification.id);
+      return;
+    }
+    in_thread(notification, [this](const Target& caller) { return unmount(caller); });
+    return;
+  }
+  const auto type = target.text(2);
+  if (!type) {  // the kernel finds the same fault, and has its errno
+    (void)sys::continue_notification(listener, notification.id);
+    return;
+  }
+  switch (decide_mount(notification.arguments[3], *type, virtual_types_)) {
+    case Decision::kQuestion:
+      (void)sys::answer_notification(listener, notification.id, EALREADY);
+      return;
+    case Decision::kMount:
+      in_thread(notification, [this](const Target& caller) { return mount(caller); });
+      return;
+    case Decision::kRemount:
+      if (mounts_.empty()) break;
+      in_thread(notification, [this](const Target& caller) { return remount(caller); });
+      return;
+    case Decision::kContinue:
+      break;
+  }
+  (void)sys::continue_notification(listener, notification.id);
+}
+
+template <typename Act>
+void Supervisor::in_thread(const sys::Notification& notification, Act act) {
+  const int listener = options_.listener.get();
+  {
+    const std::lock_guard lock(mutex_);
+    if (calls_ >= kMostCalls) {
+      (void)sys::answer_notification(listener, notification.id, EAGAIN);
+      return;
+    }
+    ++calls_;
+  }
+  std::thread([this, listener, notification, act] {
+    const Answer answer = act(Target(listener, notification));
+    if (answer) {
+      (void)sys::answer_notification(listener, notification.id, *answer);
+    } else {
+      (void)sys::continue_notification(listener, notification.id);
+    }
+    const std::lock_guard lock(mutex_);
+    --calls_;
+    idle_.notify_all();
+  }).detach();
+}
+
+Result<mounter::Agent::Answer> Supervisor::look(const Target& target, const std::vector<Fd>& places,
+                                                const std::string& path, bool follow) {
+  mounter::Request request;
+  request.operation = mounter::Operation::kStat;
+  request.path = target.visible_path(path);
+  request.follow = follow;
+  return options_.agent->ask(request, borrowed(places));
+}
+
+Supervisor::Answer Supervisor::mount(const Target& target) {
+  Wanted wanted;
+  auto source = target.text(0);
+  auto place = target.text(1);
+  auto type = target.text(2);
+  if (!source || !place || !type || source->empty()) return std::nullopt;
+  auto places = target.places();
+  if (!places) return places.error().code == EPERM ? Answer(EPERM) : std::nullopt;
+  auto looked = look(target, *places, *source, true);
+  if (!looked) return code_of(looked.error());
+  const mounter::Reply& found = looked->reply;
+  if (found.error != 0) return found.error;
+  // Not a node of any instance: the kernel knows what it thinks of that.
+  if (!S_ISBLK(found.mode) || !found.on_fuse) return std::nullopt;
+  const auto node = engine::node_of_device(found.node);
+  if (!node) return std::nullopt;
+  auto data = target.text(4);
+  if (!data) return code_of(data.error());
+  wanted.source_path = target.visible_path(*source);
+  wanted.target_path = target.visible_path(*place);
+  wanted.type = std::move(*type);
+  wanted.data = std::move(*data);
+  wanted.flags = without_magic(target.notification().arguments[3]);
+  wanted.places = std::move(*places);
+  wanted.name = "/dev/" + node->name();
+  if (found.device == options_.instance_device) wanted.node = *node;
+  return mount_device(target, wanted);
+}
+
+Supervisor::Answer Supervisor::mount_device(const Target& target, const Wanted& wanted) {
+  if (wanted.node) {
+    if (const auto known = mounts_.find(*wanted.node)) return mount_again(target, wanted, *known);
+  }
+  const mounter::Program* program = options_.programs.find(wanted.type);
+  const auto executable = program != nullptr ? mounter::locate_program(*program) : std::nullopt;
+  if (!executable) {
+    options_.report(program == nullptr
+                        ? fmt::format("mount {}: no FUSE program is known for {}; loopfs.toml can name one",
+                                      wanted.name, wanted.type)
+                        : fmt::format("mount {}: {} is not installed; the package {} has it", wanted.name,
+                                      program->command.front(), program->package));
+    return EPERM;
+  }
+  Mount record;
+  record.node = wanted.node;
+  record.source = wanted.name;
+  record.type = wanted.type;
+  record.read_only = wanted.read_only();
+  record.program = program->command.front();
+  const engine::MountHold* hold = nullptr;
+  if (wanted.node) {
+    auto held = options_.engine->hold_for_mount(*wanted.node, !wanted.read_only());
+    if (!held) return code_of(held.error());
+    record.hold = std::move(*held);
+    hold = record.hold.get();
+    options_.invalidate(*wanted.node);  // what is still in the kernel's cache goes to the image first
+  }
+  return start_program(target, wanted, *program, *executable, hold, std::move(record));
+}
+
+// The same superblock at one more place.
+Supervisor::Answer Supervisor::mount_again(const Target& target, const Wanted& wanted, const Mounts::Known& known) {
+  if (known.read_only != wanted.read_only()) return EBUSY;
+  if (!mounter::type_accepts(wanted.type, known.type) && known.type != wanted.type) return EBUSY;
+  mounter::Request request;
+  request.operation = mounter::Operation::kClone;
+  request.path = wanted.target_path;
+  request.device = known.device;
+  request.attributes = mounter::attributes_of_flags(wanted.flags);
+  request.notification = target.notification().id;
+  std::vector<int> fds = borrowed(wanted.places);
+  fds.push_back(target.listener());
+  auto answer = options_.agent->ask(request, fds);
+  return answer ? answer->reply.error : code_of(answer.error());
+}
+
+Supervisor::Answer Supervisor::start_program(const Target& target, const Wanted& wanted,
+                                             const mounter::Program& program, const std::string& executable,
+                                             const engine::MountHold* hold, Mount record) {
+  auto plan = mounter::plan_mount(wanted.flags, wanted.data, program);
+  if (!plan) {
+    options_.report(fmt::format("mount {}: {}", wanted.name, plan.error().message()));
+    return code_of(plan.error());
+  }
+  mounter::Request request;
+  request.operation = mounter::Operation::kMount;
+  request.path = wanted.target_path;
+  request.asked_type = wanted.type;
+  request.source = wanted.name;
+  request.executable = executable;
+  request.command = program.command;
+  request.options = plan->options;
+  request.offset_option = program.offset_option;
+  request.attributes = plan->attributes;
+  request.read_only = plan->read_only;
+  request.synchronous = plan->synchronous;
+  request.replace = wanted.replace;
+  request.notification = target.notification().id;
+  std::vector<int> fds = borrowed(wanted.places);
+  fds.push_back(target.listener());
+  // A program that knows no offset would see the whole backing file: it gets the device's own node instead, whose
+  // bounds the instance keeps. So does one for an inner sandbox, whose backing file we cannot see.
+  const bool whole = hold != nullptr && hold->offset() == 0 && hold->size() + 512 > hold->backing_size();
+  if (hold != nullptr && (whole || !program.offset_option.empty())) {
+    request.offset = hold->offset();
+    request.size = hold->size();
+    fds.push_back(hold->backing_fd());
+  } else {
+    request.device_path = wanted.source_path;
+  }
+  auto answer = options_.agent->ask(request, fds);
+  if (!answer) return code_of(answer.error());
+  if (!answer->reply.line.empty()) options_.report(answer->reply.line);
+  if (answer->reply.error != 0) return answer->reply.error;
+  if (answer->fds.size() != 2) return EIO;
+  record.device = answer->reply.device;
+  record.pidfd = std::move(answer->fds[0]);
+  record.channel = std::move(answer->fds[1]);
+  mounts_.add(std::move(record));
+  return 0;
+}
+
+Supervisor::Answer Supervisor::remount(const Target& target) {
+  auto place = target.text(1);
+  if (!place) return std::nullopt;
+  auto places = target.places();
+  if (!places) return std::nullopt;
+  auto looked = look(target, *places, *place, true);
+  if (!looked || looked->reply.error != 0) return std::nullopt;
+  const auto known = mounts_.find(looked->reply.device);
+  if (!known) return std::nullopt;
+  const uint64_t flags = without_magic(target.notification().arguments[3]);
+  if (known->read_only && (flags & MS_RDONLY) == 0) {
+    Wanted wanted;
+    wanted.source_path = known->source;
+    wanted.target_path = target.visible_path(*place);
+    wanted.type = known->type;
+    wanted.flags = flags & ~uint64_t{MS_REMOUNT};
+    wanted.places = std::move(*places);
+    wanted.node = known->node;
+    wanted.name = known->source;
+    wanted.replace = true;
+    return remount_writable(target, wanted, *known);
+  }
+  mounter::Request request;
+  request.operation = mounter::Operation::kRemount;
+  request.path = target.visible_path(*place);
+  request.flags = flags;
+  auto answer = options_.agent->ask(request, borrowed(*places));
+  return answer ? answer->reply.error : code_of(answer.error());
+}
+
+// A program that was started read-only cannot be made to write: another one takes its place, if nobody uses the
+// mount at this moment (EBUSY).
+Supervisor::Answer Supervisor::remount_writable(const Target& target, const Wanted& wanted,
+                                                const Mounts::Known& known) {
+  if (!known.hold || known.hold->read_only()) return EROFS;
+  const mounter::Program* program = options_.programs.find(wanted.type);
+  const auto executable = program != nullptr ? mounter::locate_program(*program) : std::nullopt;
+  if (!executable) return EROFS;
+  Mount record;
+  record.node = wanted.node;
+  record.hold = known.hold;
+  record.source = wanted.name;
+  record.type = wanted.type;
+  record.program = program->command.front();
+  return start_program(target, wanted, *program, *executable, known.hold.get(), std::move(record));
+}
+
+Supervisor::Answer Supervisor::unmount(const Target& target) {
+  auto place = target.text(0);
+  if (!place) return std::nullopt;
+  auto places = target.places();
+  if (!places) return std::nullopt;
+  const uint64_t flags = target.notification().arguments[1];
+  auto looked = look(target, *places, *place, (flags & UMOUNT_NOFOLLOW) == 0);
+  if (!looked || looked->reply.error != 0 || !mounts_.find(looked->reply.device)) return std::nullopt;
+  mounter::Request request;
+  request.operation = mounter::Operation::kUnmount;
+  request.path = target.visible_path(*place);
+  request.follow = (flags & UMOUNT_NOFOLLOW) == 0;
+  request.flags = flags & 0xffffffff;
+  auto answer = options_.agent->ask(request, borrowed(*places));
+  if (!answer) return code_of(answer.error());
+  if (answer->reply.error == 0) mounts_.wait_for_end(answer->reply.device);
+  return answer->reply.error;
+}
+
+}  // namespace loopfs::supervisor
