@@ -200,11 +200,7 @@ void State::kill_init() {
 
 Sandbox::Sandbox(std::unique_ptr<State> state) : state_(std::move(state)) {}
 
-Sandbox::~Sandbox() {
-  state_->kill_init();
-  ::pthread_sigmask(SIG_SETMASK, &state_->signals.mask, nullptr);
-  ::sigaction(SIGCHLD, &state_->signals.child, nullptr);
-}
+Sandbox::~Sandbox() { state_->kill_init(); }
 
 Result<std::unique_ptr<Sandbox>> Sandbox::prepare(Options options) {
   if (options.command.empty()) return fail(EINVAL, "no command");

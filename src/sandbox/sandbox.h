@@ -53,7 +53,8 @@ struct State;
 // prepare() blocks the signals that wait() forwards (and SIGTSTP, SIGTTIN, SIGTTOU) in the calling thread, so
 // threads started later do not get them. The command starts with the mask and the dispositions that the
 // caller had at prepare(). Until it has started, a signal that means "end" ends this process, as it would any other,
-// in whichever function is running; the sandbox goes with it.
+// in whichever function is running; the sandbox goes with it. The signals stay blocked after wait(): one that comes late
+// must not replace the command's exit status.
 class Sandbox {
  public:
   // Forks; the process must be single-threaded. When it returns the namespaces, id maps, /dev and both FUSE
