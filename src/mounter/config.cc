@@ -53,7 +53,6 @@ ignored = ["user_xattr", "nouser_xattr", "acl", "noacl", "cache_strategy="]
 filesystems = ["vfat", "msdos"]
 command = ["fusefat", "-f", "-o", "{options}", "{image}", "{mountpoint}"]
 package = "fusefat"
-options = ["use_ino"]
 read_write_options = ["rw+"]
 passed = ["uid=", "gid=", "umask="]
 ignored = ["fmask=", "dmask=", "codepage=", "iocharset=", "shortname=", "utf8", "utf8=", "errors=", "flush", "quiet",
@@ -174,6 +173,11 @@ Result<std::string> contents_of(const std::string& path) {
   return text.str();
 }
 
+// HOME may be another user's, as under setpriv(1) or su(1) without -l: that is no file of ours.
+bool is_absence(int code, const std::string& path) {
+  return code == ENOENT || code == ENOTDIR || (code == EACCES && path != kSystemFile);
+}
+
 std::vector<std::string> standard_files() {
   std::vector<std::string> files;
   const char* home = std::getenv("HOME");
@@ -214,7 +218,7 @@ Result<ProgramTable> ProgramTable::load(const std::string& file) {
   ProgramTable table;
   for (const auto& path : standard_files()) {
     auto contents = contents_of(path);
-    if (!contents && (contents.error().code == ENOENT || contents.error().code == ENOTDIR)) continue;
+    if (!contents && is_absence(contents.error().code, path)) continue;
     if (!contents) return propagate(contents, "configuration");
     auto own = programs_of(*contents, path);
     if (!own) return propagate(own);

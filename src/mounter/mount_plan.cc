@@ -39,10 +39,10 @@ uint64_t attributes_of_flags(unsigned long flags) {
 
 Result<MountPlan> plan_mount(unsigned long flags, const std::string& data, const Program& program) {
   MountPlan plan;
-  plan.read_only = (flags & MS_RDONLY) != 0;
+  // As the kernel's squashfs does: a file system that cannot be written is mounted read-only, asked or not.
+  plan.read_only = (flags & MS_RDONLY) != 0 || program.read_only;
   plan.synchronous = (flags & MS_SYNCHRONOUS) != 0;
-  plan.attributes = attributes_of_flags(flags);
-  if (program.read_only && !plan.read_only) return fail(EROFS, "{} cannot write", program.command.front());
+  plan.attributes = attributes_of_flags(plan.read_only ? flags | MS_RDONLY : flags);
   plan.options = program.options;
   const auto& mode = plan.read_only ? program.read_only_options : program.read_write_options;
   plan.options.insert(plan.options.end(), mode.begin(), mode.end());

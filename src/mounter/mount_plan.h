@@ -21,7 +21,7 @@ struct MountPlan {
 uint64_t attributes_of_flags(unsigned long flags);
 
 // `flags` and `data` as in mount(2). Errors: EINVAL an option that neither the program nor the kernel's own file
-// system knows, EROFS a writable mount by a program that cannot write.
+// system knows.
 Result<MountPlan> plan_mount(unsigned long flags, const std::string& data, const Program& program);
 
 // Whether mount(2) with type `asked` takes a file system that libblkid calls `found`, as the kernel's own would.

@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 #include <optional>
 #include <sstream>
 
@@ -205,9 +206,18 @@ class Worker {
     return outcome;
   }
 
-  // Runs `act` in a child that has entered the caller's namespaces; its errno, and a descriptor if it gives one.
+  struct Seen {
+    Fd fd;              // may be none
+    uint64_t size = 0;  // bytes
+  };
+
+  // Runs `act` in a child that has entered the caller's namespaces; what it has seen there.
   template <typename Act>
-  Result<Fd> in_child(Act act) {
+  Result<Seen> in_child(Act act) {
+    struct Header {
+      int code;
+      uint64_t size;
+    };
     auto ends = sys::socket_pair();
     if (!ends) return propagate(ends);
     const pid_t child = ::fork();
@@ -215,46 +225,49 @@ class Worker {
     if (child == 0) {
       (void)sys::die_with_parent();
       auto entered = enter();
-      Result<Fd> result = entered ? act() : Result<Fd>(propagate(entered));
-      const int code = result ? 0 : std::max(result.error().code, 1);
-      const int fds[] = {result ? result->get() : -1};
-      const bool has_fd = result && result->valid();
-      (void)sys::send_message(ends->second.get(), std::as_bytes(std::span(&code, 1)), std::span(fds, has_fd ? 1u : 0u));
+      const Result<Seen> seen = entered ? act() : Result<Seen>(propagate(entered));
+      const Header header{seen ? 0 : std::max(seen.error().code, 1), seen ? seen->size : 0};
+      const int fds[] = {seen ? seen->fd.get() : -1};
+      (void)sys::send_message(ends->second.get(), std::as_bytes(std::span(&header, 1)),
+                              std::span(fds, fds[0] >= 0 ? 1u : 0u));
       ::_exit(0);
     }
     ends->second.reset();
     auto message = sys::receive_message(ends->first.get());
     ::waitpid(child, nullptr, 0);
     if (!message) return propagate(message);
-    if (!*message || (*message)->bytes.size() != sizeof(int)) return fail(EIO, "look at the image");
-    int code;
-    std::copy_n((*message)->bytes.begin(), sizeof code, reinterpret_cast<std::byte*>(&code));
-    if (code != 0) return fail(code, "'{}'", request_.device_path);
-    if ((*message)->fds.empty()) return Fd();
-    return std::move((*message)->fds.front());
+    if (!*message || (*message)->bytes.size() != sizeof(Header)) return fail(EIO, "look at the image");
+    Header header;
+    std::memcpy(&header, (*message)->bytes.data(), sizeof header);
+    if (header.code != 0) return fail(header.code, "'{}'", request_.path);
+    Seen seen{.size = header.size};
+    if (!(*message)->fds.empty()) seen.fd = std::move((*message)->fds.front());
+    return seen;
   }
 
   Result<Image> open_image() {
     Image image{.fd = fd(kImage), .offset = request_.offset, .size = request_.size};
     if (request_.device_path.empty()) return image;
-    auto opened = in_child([&]() -> Result<Fd> {
+    // The size too: an instance answers nobody outside of its user namespace.
+    auto opened = in_child([&]() -> Result<Seen> {
       const int mode = request_.read_only ? O_RDONLY : O_RDWR;
-      Fd device(::open(request_.device_path.c_str(), mode | O_CLOEXEC | O_NONBLOCK));
-      if (!device.valid()) return errno_fail("open '{}'", request_.device_path);
+      Seen device{.fd = Fd(::open(request_.device_path.c_str(), mode | O_CLOEXEC | O_NONBLOCK))};
+      if (!device.fd.valid()) return errno_fail("open '{}'", request_.device_path);
+      struct stat status;
+      if (::fstat(device.fd.get(), &status) != 0) return errno_fail("fstat '{}'", request_.device_path);
+      device.size = static_cast<uint64_t>(status.st_size);
       return device;
     });
     if (!opened) return propagate(opened);
-    struct stat status;
-    if (::fstat(opened->get(), &status) != 0) return errno_fail("fstat '{}'", request_.device_path);
-    image.own = std::move(*opened);
+    image.own = std::move(opened->fd);
     image.fd = image.own.get();
-    image.size = static_cast<uint64_t>(status.st_size);
+    image.size = opened->size;
     return image;
   }
 
   // libblkid reads hostile bytes: in a child that can do no more than the sandbox itself.
   Result<void> probe_in_child(const Image& image) {
-    auto probed = in_child([&]() -> Result<Fd> {
+    auto probed = in_child([&]() -> Result<Seen> {
       const rlimit memory{512u << 20, 512u << 20};
       ::setrlimit(RLIMIT_AS, &memory);
       ::alarm(static_cast<unsigned>(kStartTime.count()));
@@ -263,7 +276,7 @@ class Worker {
       if (!type_accepts(request_.asked_type, *found)) return fail(EINVAL, "found {}", *found);
       auto target = open_place(true);  // ENOENT before a program is started for nothing
       if (!target) return propagate(target);
-      return Fd();
+      return Seen();
     });
     if (!probed) return propagate(probed);
     return {};

@@ -209,7 +209,6 @@ Supervisor::Answer Supervisor::mount_device(const Target& target, const Wanted& 
   record.node = wanted.node;
   record.source = wanted.name;
   record.type = wanted.type;
-  record.read_only = wanted.read_only();
   record.program = program->command.front();
   const engine::MountHold* hold = nullptr;
   if (wanted.node) {
@@ -224,8 +223,11 @@ Supervisor::Answer Supervisor::mount_device(const Target& target, const Wanted& 
 
 // The same superblock at one more place.
 Supervisor::Answer Supervisor::mount_again(const Target& target, const Wanted& wanted, const Mounts::Known& known) {
-  if (known.read_only != wanted.read_only()) return EBUSY;
-  if (!mounter::type_accepts(wanted.type, known.type) && known.type != wanted.type) return EBUSY;
+  // A read-only file system does not mind being asked for writing; the kernel minds the two together else.
+  const mounter::Program* program = options_.programs.find(known.type);
+  const bool never_written = program != nullptr && program->read_only;
+  if (known.read_only != wanted.read_only() && !never_written) return EBUSY;
+  if (!mounter::type_accepts(wanted.type, known.type)) return EBUSY;
   mounter::Request request;
   request.operation = mounter::Operation::kClone;
   request.path = wanted.target_path;
@@ -280,6 +282,7 @@ Supervisor::Answer Supervisor::start_program(const Target& target, const Wanted&
   record.device = answer->reply.device;
   record.pidfd = std::move(answer->fds[0]);
   record.channel = std::move(answer->fds[1]);
+  record.read_only = plan->read_only;
   mounts_.add(std::move(record));
   return 0;
 }

@@ -23,12 +23,47 @@ Result<void> configure(int context, unsigned command, const char* key, const cha
   return fail(code, "fsconfig {}={}{}", key ? key : "create", value ? value : "", explanation(context));
 }
 
+unsigned long flags_of_attributes(uint64_t attributes) {
+  constexpr std::pair<uint64_t, unsigned long> kPlain[] = {
+      {MOUNT_ATTR_RDONLY, MS_RDONLY},   {MOUNT_ATTR_NOSUID, MS_NOSUID},        {MOUNT_ATTR_NODEV, MS_NODEV},
+      {MOUNT_ATTR_NOEXEC, MS_NOEXEC},   {MOUNT_ATTR_NODIRATIME, MS_NODIRATIME},
+  };
+  unsigned long flags = 0;
+  for (const auto& [attribute, flag] : kPlain) flags |= (attributes & attribute) != 0 ? flag : 0;
+  const uint64_t atime = attributes & MOUNT_ATTR__ATIME;
+  if (atime == MOUNT_ATTR_NOATIME) return flags | MS_NOATIME;
+  return flags | (atime == MOUNT_ATTR_STRICTATIME ? MS_STRICTATIME : MS_RELATIME);
+}
+
+// The same with mount(2), for a process below a supervisor that answers fsopen(2) with ENOSYS, as loopfs's own
+// does: mounted for a moment where there is a directory in any case, and taken from there.
+Result<Fd> mount_with_old_call(const std::string& type,
+                               const std::vector<std::pair<std::string, std::string>>& parameters,
+                               uint64_t attributes) {
+  constexpr char kPlace[] = "/proc";
+  std::string source = type, data;
+  for (const auto& [key, value] : parameters) {
+    if (key == "source") {
+      source = value;
+      continue;
+    }
+    data += (data.empty() ? "" : ",") + key + (value.empty() ? "" : "=" + value);
+  }
+  if (::mount(source.c_str(), kPlace, type.c_str(), flags_of_attributes(attributes), data.c_str()) != 0) {
+    return errno_fail("mount {}", type);
+  }
+  auto clone = clone_tree(AT_FDCWD, kPlace, false);
+  if (::umount2(kPlace, MNT_DETACH) != 0 && clone) return errno_fail("unmount {}", type);
+  return clone;
+}
+
 }  // namespace
 
 Result<Fd> mount_virtual(const std::string& type,
                          const std::vector<std::pair<std::string, std::string>>& parameters,
                          uint64_t attributes) {
   Fd context(::fsopen(type.c_str(), FSOPEN_CLOEXEC));
+  if (!context.valid() && errno == ENOSYS) return mount_with_old_call(type, parameters, attributes);
   if (!context.valid()) return errno_fail("fsopen {}", type);
   for (const auto& [key, value] : parameters) {
     auto set = value.empty() ? configure(context.get(), FSCONFIG_SET_FLAG, key.c_str(), nullptr)
