@@ -4,6 +4,9 @@
 #include <linux/openat2.h>
 #include <sys/syscall.h>
 
+#include <fstream>
+#include <string>
+
 #include "sys/remote_memory.h"
 
 namespace loopfs::fusefs {
@@ -61,11 +64,17 @@ Intent intent_of_flags(uint64_t flags) {
   return {.opens = true, .exclusive = (flags & O_EXCL) != 0};
 }
 
+bool takes_image_files_only(std::string_view program) { return program == "mkfs.btrfs"; }
+
 Intent intent_of(pid_t tid) {
   const auto call = sys::system_call_of(tid);
   if (!call) return {.opens = true};
   const OpenFlags found = open_flags_of(*call);
-  if (!found.opens) return {};
+  if (!found.opens) {
+    std::string program;
+    std::getline(std::ifstream(fmt::format("/proc/{}/comm", tid)), program);
+    return {.opens = takes_image_files_only(program)};
+  }
   if (!found.in_memory) return intent_of_flags(found.where);
   open_how how{};
   auto read = sys::read_memory(tid, found.where, std::as_writable_bytes(std::span(&how.flags, 1)));

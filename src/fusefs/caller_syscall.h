@@ -3,6 +3,8 @@
 
 #include <sys/types.h>
 
+#include <string_view>
+
 #include "sys/procfs.h"
 
 namespace loopfs::fusefs {
@@ -26,6 +28,10 @@ OpenFlags open_flags_of(const sys::SystemCall& call);
 
 // Pure: O_PATH is a stat in disguise.
 Intent intent_of_flags(uint64_t flags);
+
+// Pure: programs (by /proc/TID/comm) that compare stat with fstat and refuse a device that is a file once it
+// is open. They work on image files: to them the node is one from the start.
+bool takes_image_files_only(std::string_view program);
 
 // Asks /proc. A caller that cannot be read is taken to open: its file leads nowhere but to our own server.
 Intent intent_of(pid_t tid);

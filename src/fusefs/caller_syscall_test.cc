@@ -47,6 +47,8 @@ TEST(OpenFlagsOf, AThirtyTwoBitCallerHasItsOwnNumbers) {
 
 TEST(IntentOfFlags, OPathIsAStat) {
   EXPECT_FALSE(intent_of_flags(O_PATH).opens);
+  EXPECT_TRUE(takes_image_files_only("mkfs.btrfs"));
+  EXPECT_FALSE(takes_image_files_only("mkfs.ext4"));
   EXPECT_TRUE(intent_of_flags(O_RDWR).opens);
   EXPECT_FALSE(intent_of_flags(O_RDWR).exclusive);
   EXPECT_TRUE(intent_of_flags(O_RDONLY | O_EXCL).exclusive);
