@@ -3,11 +3,17 @@
 # fio with its own checksums over buffered, direct, mapped and io_uring I/O.
 # run-as: nobody root
 . "$(dirname "$0")/lib.sh"
-require dd fio blkdiscard
+require dd fio perl
 
 head -c 8M /dev/urandom >data
 truncate -s 16M a.img
 inside() {
+  # range COMMAND START LENGTH: BLKDISCARD or BLKZEROOUT
+  range() {
+    # shellcheck disable=SC2016 # perl's
+    perl -e 'sysopen(my $device, "/dev/loop0", 2) or die "open: $!\n";
+      ioctl($device, hex $ARGV[0], my $range = pack("QQ", @ARGV[1, 2])) or die "$!\n"' "$@"
+  }
   losetup /dev/loop0 a.img
   dd if=data of=/dev/loop0 bs=64k conv=fsync status=none
   cmp -n 8388608 data /dev/loop0
@@ -25,10 +31,11 @@ inside() {
   # holes
   sync
   before=$(stat -c %b a.img)
-  blkdiscard -o 0 -l 4M /dev/loop0
+  # not blkdiscard, which wants fstat to say block device: docs/differences.md
+  range 1277 0 4194304
   assert_eq "$(head -c 4M /dev/loop0 | tr -d "\0" | wc -c)" 0
   [ "$(stat -c %b a.img)" -le $((before - 4 * 2048)) ] || fail "discard left no hole"
-  blkdiscard -z -o 4M -l 4M /dev/loop0
+  range 127F 4194304 4194304
   assert_eq "$(head -c 8M /dev/loop0 | tr -d "\0" | wc -c)" 0
   cmp -n 7340032 -i 0:8388608 data /dev/loop0
 
@@ -36,7 +43,10 @@ inside() {
   fio "${verify[@]}" --ioengine=psync --bsrange=4k-64k >fio.log || { cat fio.log; fail "fio psync"; }
   fio "${verify[@]}" --ioengine=psync --direct=1 --bs=4k >fio.log || { cat fio.log; fail "fio direct"; }
   fio "${verify[@]}" --ioengine=libaio --direct=1 --iodepth=16 --bs=4k >fio.log || { cat fio.log; fail "fio libaio"; }
-  fio "${verify[@]}" --ioengine=mmap --bs=4k >fio.log || { cat fio.log; fail "fio mmap"; }
+  # fio's mmap engine begins its verification of a block device with MADV_REMOVE, which on a kernel's loop device, too,
+  # punches what it has just written: another engine has to look.
+  fio "${verify[@]}" --ioengine=mmap --bs=4k --do_verify=0 >fio.log || { cat fio.log; fail "fio mmap"; }
+  fio "${verify[@]}" --ioengine=psync --bs=4k --verify_only >fio.log || { cat fio.log; fail "fio mmap, verification"; }
   fio "${verify[@]}" --ioengine=io_uring --iodepth=8 --bs=4k >fio.log 2>&1 ||
     grep -qiE "not permitted|not supported|not loadable" fio.log || { cat fio.log; fail "fio io_uring"; }
   sync /dev/loop0

@@ -7,14 +7,14 @@ require sfdisk sgdisk partx blockdev lsblk
 
 truncate -s 64M gpt.img mbr.img
 printf 'label: gpt\nsize=8M, name=one\nsize=8M, name=two\n' | sfdisk -q gpt.img
-printf 'label: dos\nsize=8M\nsize=40M, type=5\nsize=4M\nsize=4M\n' | sfdisk -q mbr.img
+printf 'label: dos\n1: size=8M\n2: size=40M, type=5\n5: size=4M\n6: size=4M\n' | sfdisk -q mbr.img
 
 inside() {
   nodes() { find /dev -maxdepth 1 -name 'loop0p*' -printf '%f\n' | sort | xargs; }
 
   losetup -P /dev/loop0 gpt.img
   assert_eq "$(nodes)" "loop0p1 loop0p2"
-  assert_eq "$(blkid -p -o value -s PART_ENTRY_NAME /dev/loop0p1)" one
+  assert_eq "$(sfdisk --part-label /dev/loop0 1)" one
   assert_match "$(lsblk -n -r -o NAME,TYPE,SIZE /dev/loop0)" "loop0p2 part 8M"
   # what is written to a partition lies in the image at its place
   echo hello | dd of=/dev/loop0p2 conv=notrunc,fsync status=none

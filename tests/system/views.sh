@@ -34,7 +34,7 @@ inside() {
   assert_eq "$(cat size ro)" "$(printf "65536\n0")"
   assert_eq "$(cat loop0p1/partition loop0p1/start loop0p1/size | xargs)" "1 2048 16384"
   assert_eq "$(cat dev)" "7:0"
-  assert_eq "$(stat -c %t:%T /dev/loop0)" "7:0"
+  assert_eq "$(stat -Lc %t:%T /dev/loop0)" "7:0"
   # every path to a device leads to the same place
   [ /sys/dev/block/7:0 -ef /sys/block/loop0 ] || fail "/sys/dev/block differs"
   [ /sys/class/block/loop0 -ef /sys/block/loop0 ] || fail "/sys/class/block differs"
