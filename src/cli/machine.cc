@@ -1,12 +1,14 @@
 #include "cli/machine.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <pwd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <fstream>
+#include <set>
 #include <sstream>
 
 #include "base/fd.h"
@@ -42,6 +44,20 @@ std::string name_of_user() {
   return entry ? entry->pw_name : std::to_string(::geteuid());
 }
 
+// One fact for each set of file systems: two programs that serve the same are alternatives.
+void examine_programs(const std::string& config, MachineFacts& facts) {
+  auto table = mounter::ProgramTable::load(config);
+  if (!table) facts.config_error = table.error().message();
+  const mounter::ProgramTable programs = table ? std::move(*table) : mounter::ProgramTable::built_in();
+  std::set<std::string> seen;
+  for (const mounter::Program& entry : programs.programs()) {
+    if (!seen.insert(entry.filesystems.front()).second) continue;
+    const mounter::Program& chosen = *programs.find(entry.filesystems.front());
+    facts.programs.push_back({fmt::format("{}", fmt::join(entry.filesystems, ", ")), chosen.command.front(),
+                              chosen.package, mounter::locate_program(chosen).has_value()});
+  }
+}
+
 }  // namespace
 
 MachineFacts examine_machine(const std::string& config) {
@@ -55,8 +71,7 @@ MachineFacts examine_machine(const std::string& config) {
   facts.notify = sys::probe_seccomp_notify();
   facts.user = name_of_user();
   facts.ids = sandbox::read_id_facts();
-  // PROGRAMS
-  (void)config;
+  examine_programs(config, facts);
   return facts;
 }
 
