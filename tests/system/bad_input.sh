@@ -88,14 +88,14 @@ killed_program() {
   sync -f m/file
   echo >mounted
   read -r _ <go
-  assert_status 1 timeout 20 ls m
+  assert_status 2 timeout 20 ls m
   umount m
   wait_for 10 nothing_bound
 }
 in_sandbox killed_program &
 sandbox=$!
 read -r _ <mounted
-descendants() { local child; for child in $(pgrep -P "$1"); do echo "$child"; descendants "$child"; done; }
+descendants() { local child; for child in $(pgrep -P "$1" || true); do echo "$child"; descendants "$child"; done; }
 killed=
 for pid in $(descendants $sandbox); do
   [ "$(cat "/proc/$pid/comm" 2>/dev/null)" != fuse2fs ] || killed=$pid
