@@ -66,7 +66,8 @@ class Backing {
   virtual std::optional<NodeId> node() const { return std::nullopt; }
 
   // The partition table in a part of the file, empty if there is none.
-  virtual Result<std::map<uint32_t, instance::Partition>> scan(uint64_t offset, uint64_t size, uint32_t block_size);
+  virtual Result<std::map<uint32_t, instance::Partition>> scan(uint64_t offset, uint64_t size,
+                                                               uint32_t block_size);
 };
 
 // A file taken from a caller. Errors: EINVAL unless it is a regular file or a block device.
@@ -90,7 +91,8 @@ class FileBacking final : public Backing {
   bool prepare_direct(const Caller& caller) override;
   void use_direct(bool use) override { use_direct_ = use && direct_fd_ >= 0; }
   bool opened_direct() const override { return opened_direct_; }
-  Result<std::map<uint32_t, instance::Partition>> scan(uint64_t offset, uint64_t size, uint32_t block_size) override;
+  Result<std::map<uint32_t, instance::Partition>> scan(uint64_t offset, uint64_t size,
+                                                       uint32_t block_size) override;
 
   ~FileBacking() override;
 
@@ -99,7 +101,9 @@ class FileBacking final : public Backing {
   void inspect();
   int io_fd() const { return own_.valid() ? own_.get() : given_.get(); }
   bool direct_fits(uint64_t offset, size_t size) const;
-  bool memory_fits(const void* bytes) const { return reinterpret_cast<uintptr_t>(bytes) % direct_memory_ == 0; }
+  bool memory_fits(const void* bytes) const {
+    return reinterpret_cast<uintptr_t>(bytes) % direct_memory_ == 0;
+  }
   Result<size_t> direct_read(uint64_t offset, std::span<std::byte> bytes);
   Result<size_t> direct_write(uint64_t offset, std::span<const std::byte> bytes);
   Result<void> allocate(int mode, uint64_t offset, uint64_t length);

@@ -54,11 +54,21 @@ uint32_t block_size_of(const Call& call) {
   return call.device().block_size();
 }
 
-Result<int> get_size(const Call& call) { return put_long(call.request, call.caller, size_of(call) / 512); }
-Result<int> get_size64(const Call& call) { return call.put(size_of(call)); }
-Result<int> get_block_size(const Call& call) { return call.put(block_size_of(call)); }
-Result<int> get_zero(const Call& call) { return call.put(uint32_t{0}); }
-Result<int> get_max_sectors(const Call& call) { return call.put(static_cast<uint16_t>(kMaxSectors)); }
+Result<int> get_size(const Call& call) {
+  return put_long(call.request, call.caller, size_of(call) / 512);
+}
+Result<int> get_size64(const Call& call) {
+  return call.put(size_of(call));
+}
+Result<int> get_block_size(const Call& call) {
+  return call.put(block_size_of(call));
+}
+Result<int> get_zero(const Call& call) {
+  return call.put(uint32_t{0});
+}
+Result<int> get_max_sectors(const Call& call) {
+  return call.put(static_cast<uint16_t>(kMaxSectors));
+}
 
 Result<int> get_soft_block_size(const Call& call) {
   uint32_t size;
@@ -76,7 +86,8 @@ Result<int> set_soft_block_size(const Call& call) {
   if (!size) return propagate(size);
   auto lock = call.lock();
   const auto set = [&] {
-    return call.handle.device().set_soft_block_size(call.handle.partition(), call.handle.options().exclusive, *size);
+    return call.handle.device().set_soft_block_size(call.handle.partition(), call.handle.options().exclusive,
+                                                    *size);
   };
   auto result = set();
   if (!result && result.error().code == EBUSY) {
@@ -143,7 +154,9 @@ Result<int> no_geometry(const Call& call) {
   return fail(call.request.argument == 0 ? EINVAL : ENOTTY, "HDIO_GETGEO");
 }
 
-Result<int> no_zones(const Call&) { return fail(ENOTTY, "not zoned"); }
+Result<int> no_zones(const Call&) {
+  return fail(ENOTTY, "not zoned");
+}
 
 // --- what is done to its contents ---
 
@@ -262,10 +275,14 @@ Result<int> edit_partitions(const Call& call) {
   instance::Device& device = call.handle.device();
   const auto edit = [&]() -> Result<void> {
     switch (op) {
-      case BLKPG_ADD_PARTITION: return device.add_partition(wanted->pno, wanted->start, wanted->length);
-      case BLKPG_DEL_PARTITION: return device.delete_partition(wanted->pno);
-      case BLKPG_RESIZE_PARTITION: return device.resize_partition(wanted->pno, wanted->start, wanted->length);
-      default: return fail(EINVAL, "BLKPG operation {}", op);
+      case BLKPG_ADD_PARTITION:
+        return device.add_partition(wanted->pno, wanted->start, wanted->length);
+      case BLKPG_DEL_PARTITION:
+        return device.delete_partition(wanted->pno);
+      case BLKPG_RESIZE_PARTITION:
+        return device.resize_partition(wanted->pno, wanted->start, wanted->length);
+      default:
+        return fail(EINVAL, "BLKPG operation {}", op);
     }
   };
   auto edited = change.change_partitions(*call.handle.slot(), edit);

@@ -52,9 +52,15 @@ void Core::deliver() {
   for (const auto& event : events) {
     for (Observer* observer : observers_) {
       switch (event.kind) {
-        case Event::Kind::kAdded: observer->node_added(event.id); break;
-        case Event::Kind::kRemoved: observer->node_removed(event.id); break;
-        case Event::Kind::kContents: observer->contents_changed(event.id); break;
+        case Event::Kind::kAdded:
+          observer->node_added(event.id);
+          break;
+        case Event::Kind::kRemoved:
+          observer->node_removed(event.id);
+          break;
+        case Event::Kind::kContents:
+          observer->contents_changed(event.id);
+          break;
       }
     }
   }
@@ -71,7 +77,8 @@ void Core::closed(Slot& slot, const void* handle) {
 
 void Core::settle(std::unique_lock<std::mutex>& lock, Slot& slot) {
   for (;;) {
-    std::erase_if(slot.closing, [now = std::chrono::steady_clock::now()](const auto& c) { return c.second <= now; });
+    std::erase_if(slot.closing,
+                  [now = std::chrono::steady_clock::now()](const auto& c) { return c.second <= now; });
     if (slot.closing.empty()) return;
     const auto deadline = slot.closing.begin()->second;  // a copy: the entry may go while we wait
     settled_.wait_until(lock, deadline);
@@ -81,7 +88,8 @@ void Core::settle(std::unique_lock<std::mutex>& lock, Slot& slot) {
 void Core::settle_if_ending(std::unique_lock<std::mutex>& lock, Slot& slot) {
   const instance::Device& device = *slot.device;
   if (slot.closing.empty() || slot.closing.size() < device.openers()) return;
-  if (device.autoclear() || device.state() == instance::State::kRundown || (device.partscan() && slot.written)) {
+  if (device.autoclear() || device.state() == instance::State::kRundown ||
+      (device.partscan() && slot.written)) {
     settle(lock, slot);
   }
 }

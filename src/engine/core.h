@@ -29,12 +29,12 @@ struct NodeOwner {
 // One device: the model and what stands behind it. All but `written` is guarded by Core::mutex().
 struct Slot {
   std::shared_ptr<instance::Device> device;
-  std::shared_ptr<Backing> backing;  // while bound or in rundown
-  std::string backing_path;          // as its users see it
+  std::shared_ptr<Backing> backing;      // while bound or in rundown
+  std::string backing_path;              // as its users see it
   std::map<uint32_t, NodeOwner> owners;  // by partition; 0: the device
   uint32_t discard_granularity = 0;
   bool rotational = false;
-  uint64_t read_ahead = 256;  // sectors
+  uint64_t read_ahead = 256;          // sectors
   std::atomic<bool> written = false;  // since the last scan for partitions
   // Handles whose last close may be under way, and until when it is worth waiting for it.
   std::map<const void*, std::chrono::steady_clock::time_point> closing;

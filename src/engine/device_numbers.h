@@ -14,9 +14,12 @@ namespace loopfs::engine {
 // host's own devices have: it counts them from 0.
 inline dev_t device_number(const instance::NodeId& id) {
   switch (id.kind) {
-    case instance::NodeId::Kind::kControl: return makedev(10, 237);
-    case instance::NodeId::Kind::kDevice: return makedev(7, id.device);
-    case instance::NodeId::Kind::kPartition: break;
+    case instance::NodeId::Kind::kControl:
+      return makedev(10, 237);
+    case instance::NodeId::Kind::kDevice:
+      return makedev(7, id.device);
+    case instance::NodeId::Kind::kPartition:
+      break;
   }
   return makedev(259, 0x80000 + id.device * 256 + id.partition);
 }

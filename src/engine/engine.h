@@ -22,10 +22,10 @@ using instance::NodeId;
 
 struct NodeAttributes {
   NodeId id;
-  dev_t device = 0;   // st_rdev: 10:237 of loop-control, 7:N of loopN, 259:x of loopNpM
-  uint64_t size = 0;  // bytes; 0 for a free device and for loop-control
-  mode_t mode = 0600; // permission bits only
-  uid_t uid = 0;      // as the instance's user namespace numbers them
+  dev_t device = 0;    // st_rdev: 10:237 of loop-control, 7:N of loopN, 259:x of loopNpM
+  uint64_t size = 0;   // bytes; 0 for a free device and for loop-control
+  mode_t mode = 0600;  // permission bits only
+  uid_t uid = 0;       // as the instance's user namespace numbers them
   gid_t gid = 0;
   timespec changed = {};
 };
@@ -73,8 +73,8 @@ class OpenNode {
 struct PartitionState {
   uint32_t number = 0;  // M of loopNpM
   dev_t device = 0;
-  uint64_t start = 0;  // bytes from the start of the device
-  uint64_t size = 0;   // bytes
+  uint64_t start = 0;       // bytes from the start of the device
+  uint64_t size = 0;        // bytes
   std::string uuid, label;  // PARTUUID and PARTLABEL, may be empty
   bool read_only = false;
 };
@@ -107,11 +107,11 @@ class MountHold {
  public:
   virtual ~MountHold() = default;
   virtual NodeId id() const = 0;
-  virtual int backing_fd() const = 0;     // borrowed
-  virtual uint64_t offset() const = 0;    // bytes in the backing file where the device starts
-  virtual uint64_t size() const = 0;      // bytes
+  virtual int backing_fd() const = 0;         // borrowed
+  virtual uint64_t offset() const = 0;        // bytes in the backing file where the device starts
+  virtual uint64_t size() const = 0;          // bytes
   virtual uint64_t backing_size() const = 0;  // bytes of the backing file
-  virtual bool read_only() const = 0;     // the device is
+  virtual bool read_only() const = 0;         // the device is
   virtual uint32_t logical_block_size() const = 0;
 };
 

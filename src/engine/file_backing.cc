@@ -28,7 +28,8 @@ std::byte* bounce_buffer() {
   struct Free {
     void operator()(std::byte* memory) const { std::free(memory); }
   };
-  thread_local std::unique_ptr<std::byte, Free> buffer(static_cast<std::byte*>(std::aligned_alloc(4096, kBounce)));
+  thread_local std::unique_ptr<std::byte, Free> buffer(
+      static_cast<std::byte*>(std::aligned_alloc(4096, kBounce)));
   return buffer.get();
 }
 
@@ -36,7 +37,8 @@ std::byte* bounce_buffer() {
 std::optional<uint32_t> queue_attribute(dev_t device, const char* name) {
   if (major(device) == 0) return std::nullopt;
   for (const char* way : {"", "../"}) {
-    std::ifstream file(fmt::format("/sys/dev/block/{}:{}/{}queue/{}", major(device), minor(device), way, name));
+    std::ifstream file(
+        fmt::format("/sys/dev/block/{}:{}/{}queue/{}", major(device), minor(device), way, name));
     uint32_t value;
     if (file >> value) return value;
   }
@@ -56,7 +58,8 @@ ssize_t write_at(int fd, bool shared, const std::byte* bytes, size_t size, uint6
 Result<size_t> read_fully(int fd, uint64_t offset, std::span<std::byte> bytes) {
   size_t done = 0;
   while (done < bytes.size()) {
-    const ssize_t got = ::pread(fd, bytes.data() + done, bytes.size() - done, static_cast<off_t>(offset + done));
+    const ssize_t got =
+        ::pread(fd, bytes.data() + done, bytes.size() - done, static_cast<off_t>(offset + done));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) {
       if (done > 0) break;
@@ -91,12 +94,15 @@ int io_error(int code) {
     case EOPNOTSUPP:
     case ETIMEDOUT:
     case ENODATA:
-    case EILSEQ: return code;
-    default: return EIO;
+    case EILSEQ:
+      return code;
+    default:
+      return EIO;
   }
 }
 
-Result<std::map<uint32_t, instance::Partition>> Backing::scan(uint64_t offset, uint64_t size, uint32_t block_size) {
+Result<std::map<uint32_t, instance::Partition>> Backing::scan(uint64_t offset, uint64_t size,
+                                                              uint32_t block_size) {
   const Base whole = base();
   if (whole.fd < 0) return fail(EIO, "the device below is gone");
   return scan_partitions(whole.fd, whole.offset + offset, size, block_size);
@@ -121,13 +127,16 @@ Result<std::shared_ptr<FileBacking>> FileBacking::create(Fd file, const Caller& 
   return backing;
 }
 
-FileBacking::~FileBacking() { Fd(direct_fd_.load()).reset(); }
+FileBacking::~FileBacking() {
+  Fd(direct_fd_.load()).reset();
+}
 
 void FileBacking::inspect() {
   const dev_t disk = block_device_ ? identity_.raw_device : identity_.device;
   rotational_ = queue_attribute(disk, "rotational").value_or(0) != 0;
   struct statx status;
-  if (::statx(io_fd(), "", AT_EMPTY_PATH, STATX_DIOALIGN, &status) == 0 && (status.stx_mask & STATX_DIOALIGN)) {
+  if (::statx(io_fd(), "", AT_EMPTY_PATH, STATX_DIOALIGN, &status) == 0 &&
+      (status.stx_mask & STATX_DIOALIGN)) {
     direct_unit_ = status.stx_dio_offset_align;
     if (status.stx_dio_mem_align != 0) direct_memory_ = status.stx_dio_mem_align;
   } else {
@@ -141,13 +150,16 @@ void FileBacking::inspect() {
   // asked; nor can its device be made to discard.
   constexpr off_t kFarAway = off_t{1} << 40;
   const auto end = size();
-  const off_t past = end ? std::min<off_t>(static_cast<off_t>(*end + kFarAway), LLONG_MAX - 65536) & ~off_t{65535} : 0;
-  if (!block_device_ && writable_ && ::fallocate(io_fd(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, past, 4096) != 0 &&
+  const off_t past =
+      end ? std::min<off_t>(static_cast<off_t>(*end + kFarAway), LLONG_MAX - 65536) & ~off_t{65535} : 0;
+  if (!block_device_ && writable_ &&
+      ::fallocate(io_fd(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, past, 4096) != 0 &&
       (errno == EOPNOTSUPP || errno == ENOSYS)) {
     return;
   }
-  discard_granularity_ = block_device_ ? queue_attribute(disk, "discard_granularity").value_or(0)
-                                       : static_cast<uint32_t>(std::clamp<int64_t>(system.f_bsize, 512, 1 << 30));
+  discard_granularity_ = block_device_
+                             ? queue_attribute(disk, "discard_granularity").value_or(0)
+                             : static_cast<uint32_t>(std::clamp<int64_t>(system.f_bsize, 512, 1 << 30));
 }
 
 Result<uint64_t> FileBacking::size() {
@@ -164,10 +176,13 @@ Result<uint64_t> FileBacking::size() {
 bool FileBacking::deleted() {
   // Views ask often: what the kernel has cached is enough.
   struct statx status;
-  return ::statx(io_fd(), "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_NLINK, &status) == 0 && status.stx_nlink == 0;
+  return ::statx(io_fd(), "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_NLINK, &status) == 0 &&
+         status.stx_nlink == 0;
 }
 
-Backing::Base FileBacking::base() { return {io_fd(), 0, size().value_or(0)}; }
+Backing::Base FileBacking::base() {
+  return {io_fd(), 0, size().value_or(0)};
+}
 
 bool FileBacking::prepare_direct(const Caller& caller) {
   if (direct_unit_ == 0) return false;  // statx says that the file cannot
@@ -231,7 +246,8 @@ Result<void> FileBacking::sync(bool data_only) {
 Result<void> FileBacking::allocate(int mode, uint64_t offset, uint64_t length) {
   int status;
   do {
-    status = ::fallocate(io_fd(), mode | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset), static_cast<off_t>(length));
+    status = ::fallocate(io_fd(), mode | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
+                         static_cast<off_t>(length));
   } while (status != 0 && errno == EINTR);
   if (status == 0) return {};
   const int code = errno == EOPNOTSUPP || errno == EINVAL || errno == ENOSYS ? EOPNOTSUPP : EIO;
@@ -246,7 +262,8 @@ Result<void> FileBacking::zero(uint64_t offset, uint64_t length) {
   return allocate(FALLOC_FL_ZERO_RANGE, offset, length);
 }
 
-Result<std::map<uint32_t, instance::Partition>> FileBacking::scan(uint64_t offset, uint64_t size, uint32_t block_size) {
+Result<std::map<uint32_t, instance::Partition>> FileBacking::scan(uint64_t offset, uint64_t size,
+                                                                  uint32_t block_size) {
   const std::lock_guard lock(scan_mutex_);
   const bool shared = !own_.valid();
   const off_t before = shared ? ::lseek(io_fd(), 0, SEEK_CUR) : 0;

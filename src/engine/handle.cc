@@ -31,7 +31,9 @@ Result<void> write_zeroes(Backing& backing, uint64_t offset, uint64_t length) {
   return {};
 }
 
-bool unsupported(const Result<void>& result) { return !result && result.error().code == EOPNOTSUPP; }
+bool unsupported(const Result<void>& result) {
+  return !result && result.error().code == EOPNOTSUPP;
+}
 
 }  // namespace
 
@@ -43,8 +45,8 @@ DeviceHandle::~DeviceHandle() {
     if (device().close(partition_, options_.exclusive)) {
       change.unbind(*slot_);
     } else {
-      rescan = options_.write && partition_ == 0 && slot_->written && device().bound() && device().partscan() &&
-               !device().partition_open() && device().may_claim(0).has_value();
+      rescan = options_.write && partition_ == 0 && slot_->written && device().bound() &&
+               device().partscan() && !device().partition_open() && device().may_claim(0).has_value();
     }
   }
   // A kernel's udev does this: it re-reads the table when a device that was written to is closed.
@@ -73,7 +75,8 @@ Result<size_t> DeviceHandle::read(uint64_t offset, std::span<std::byte> bytes) {
   const IoView io = view();
   if (offset >= io.size || bytes.empty()) return 0;
   bytes = bytes.first(static_cast<size_t>(std::min<uint64_t>(bytes.size(), io.size - offset)));
-  if (options_.direct && ((offset | bytes.size()) & (io.block_size - 1))) return fail(EINVAL, "unaligned read");
+  if (options_.direct && ((offset | bytes.size()) & (io.block_size - 1)))
+    return fail(EINVAL, "unaligned read");
   if (!io.backing) return fail(EIO, "read {}", id().name());
   auto got = io.backing->read(io.start + offset, bytes);
   if (!got) return got;
@@ -89,7 +92,8 @@ Result<size_t> DeviceHandle::write(uint64_t offset, std::span<const std::byte> b
   if (bytes.empty()) return 0;
   if (offset >= io.size) return fail(ENOSPC, "write {} past its end", id().name());
   bytes = bytes.first(static_cast<size_t>(std::min<uint64_t>(bytes.size(), io.size - offset)));
-  if (options_.direct && ((offset | bytes.size()) & (io.block_size - 1))) return fail(EINVAL, "unaligned write");
+  if (options_.direct && ((offset | bytes.size()) & (io.block_size - 1)))
+    return fail(EINVAL, "unaligned write");
   if (!io.backing) return fail(EIO, "write {}", id().name());
   auto put = io.backing->write(io.start + offset, bytes);
   if (put && partition_ == 0) slot_->written = true;
@@ -115,7 +119,8 @@ Result<void> DeviceHandle::zero(const IoView& io, uint64_t offset, uint64_t leng
 }
 
 Result<void> DeviceHandle::allocate(int mode, uint64_t offset, uint64_t length) {
-  constexpr int kKnown = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE | FALLOC_FL_WRITE_ZEROES;
+  constexpr int kKnown =
+      FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE | FALLOC_FL_WRITE_ZEROES;
   const bool half = (mode & FALLOC_FL_PUNCH_HOLE) && !(mode & FALLOC_FL_KEEP_SIZE);
   if ((mode & ~kKnown) || half) return fail(EOPNOTSUPP, "fallocate mode {:#x}", mode);
   if (!options_.write) return fail(EBADF, "fallocate {}", id().name());
@@ -179,7 +184,8 @@ Result<int> ControlHandle::ioctl(IoctlRequest& request, const Caller&) {
       if (!core_->find(*free)) change.added(*free);
       return static_cast<int>(*free);
     }
-    default: return fail(ENOSYS, "ioctl {:#x}", request.command);
+    default:
+      return fail(ENOSYS, "ioctl {:#x}", request.command);
   }
 }
 

@@ -11,8 +11,8 @@ namespace loopfs::engine {
 class DeviceHandle final : public OpenNode {
  public:
   // `counted`: the device has been opened in the model with these options, which ends with the handle.
-  DeviceHandle(std::shared_ptr<Core> core, std::shared_ptr<Slot> slot, uint32_t partition, const OpenOptions& options,
-               bool counted = true)
+  DeviceHandle(std::shared_ptr<Core> core, std::shared_ptr<Slot> slot, uint32_t partition,
+               const OpenOptions& options, bool counted = true)
       : core_(std::move(core)),
         slot_(std::move(slot)),
         partition_(partition),
@@ -55,7 +55,9 @@ class ControlHandle final : public OpenNode {
 
   NodeId id() const override { return NodeId::control(); }
   Result<size_t> read(uint64_t, std::span<std::byte>) override { return fail(EINVAL, "read loop-control"); }
-  Result<size_t> write(uint64_t, std::span<const std::byte>) override { return fail(EINVAL, "write loop-control"); }
+  Result<size_t> write(uint64_t, std::span<const std::byte>) override {
+    return fail(EINVAL, "write loop-control");
+  }
   Result<void> sync(bool) override { return fail(EINVAL, "fsync loop-control"); }
   Result<void> allocate(int, uint64_t, uint64_t) override { return fail(ENODEV, "fallocate loop-control"); }
   Result<int> ioctl(IoctlRequest& request, const Caller& caller) override;

@@ -50,7 +50,8 @@ Result<void> check_recursion(Core& core, uint32_t number, const Backing& backing
   while (const auto node = below->node()) {
     if (node->device == number) return fail(EBADF, "loop{} on itself", number);
     const auto slot = core.find(node->device);
-    if (!slot || !slot->device->bound() || !slot->backing) return fail(EINVAL, "loop{}: not bound", node->device);
+    if (!slot || !slot->device->bound() || !slot->backing)
+      return fail(EINVAL, "loop{}: not bound", node->device);
     below = slot->backing.get();
   }
   return {};
@@ -77,7 +78,8 @@ struct Binding {
 };
 
 // What the binding will be, found out without the lock.
-Result<Binding> prepare(DeviceHandle& handle, GivenFile file, const loop_config& config, const Caller& caller) {
+Result<Binding> prepare(DeviceHandle& handle, GivenFile file, const loop_config& config,
+                        const Caller& caller) {
   auto backing = open_backing(handle, std::move(file), caller);
   if (!backing) return propagate(backing);
   Binding binding{.backing = std::move(*backing)};
@@ -133,7 +135,8 @@ Result<int> configure(DeviceHandle& handle, const loop_config& config, const Cal
       return propagate(valid);
     }
     binding->backing->use_direct(binding->settings.flags & LO_FLAGS_DIRECT_IO);
-    handle.device().bind(binding->settings, binding->size, binding->block_size, handle.core().table().next_sequence());
+    handle.device().bind(binding->settings, binding->size, binding->block_size,
+                         handle.core().table().next_sequence());
     slot.backing = binding->backing;
     slot.backing_path = std::move(path);
     slot.discard_granularity = binding->discard_granularity;
@@ -186,7 +189,8 @@ Result<int> change_fd(DeviceHandle& handle, int fd, const Caller& caller) {
       return propagate(valid);
     }
     if (!same_size) return fail(EINVAL, "a file of another size");
-    settings.flags = direct ? settings.flags | LO_FLAGS_DIRECT_IO : settings.flags & ~uint32_t{LO_FLAGS_DIRECT_IO};
+    settings.flags =
+        direct ? settings.flags | LO_FLAGS_DIRECT_IO : settings.flags & ~uint32_t{LO_FLAGS_DIRECT_IO};
     (*backing)->use_direct(direct);
     change.drop(std::move(slot.backing));
     slot.backing = *backing;

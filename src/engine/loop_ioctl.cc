@@ -103,7 +103,8 @@ Result<int> get_status(const Call& call) {
   compat.offset = old->lo_offset;
   compat.flags = old->lo_flags;
   std::memcpy(compat.name, old->lo_name, LO_NAME_SIZE);
-  if (compat.device != old->lo_device || compat.raw_device != old->lo_rdevice || compat.inode != old->lo_inode) {
+  if (compat.device != old->lo_device || compat.raw_device != old->lo_rdevice ||
+      compat.inode != old->lo_inode) {
     return fail(EOVERFLOW, "loop_info");
   }
   if (auto put = write_user(call.caller, call.request.argument, compat); !put) return propagate(put);
@@ -143,7 +144,8 @@ Result<int> set_status_from(const Call& call, const loop_info64& info) {
     if (auto valid = instance::apply_info(settings, info); !valid) return propagate(valid);
     settings.flags = instance::flags_after_set_status(settings.flags, info.lo_flags);
     scan = !(before.flags & LO_FLAGS_PARTSCAN) && (settings.flags & LO_FLAGS_PARTSCAN);
-    if ((settings.flags & LO_FLAGS_DIRECT_IO) && !can_use_direct(*backing, settings.offset, block_size, call.caller)) {
+    if ((settings.flags & LO_FLAGS_DIRECT_IO) &&
+        !can_use_direct(*backing, settings.offset, block_size, call.caller)) {
       settings.flags &= ~uint32_t{LO_FLAGS_DIRECT_IO};
     }
     const bool moved = before.offset != settings.offset || before.sizelimit != settings.sizelimit;
@@ -233,7 +235,8 @@ Result<int> set_direct_io(const Call& call) {
   const std::lock_guard lock(call.handle.core().mutex());
   if (call.handle.slot()->backing != backing) return fail(ENXIO, "not bound");
   instance::Settings settings = call.handle.device().settings();
-  settings.flags = wanted ? settings.flags | LO_FLAGS_DIRECT_IO : settings.flags & ~uint32_t{LO_FLAGS_DIRECT_IO};
+  settings.flags =
+      wanted ? settings.flags | LO_FLAGS_DIRECT_IO : settings.flags & ~uint32_t{LO_FLAGS_DIRECT_IO};
   call.handle.device().set_settings(settings);
   backing->use_direct(wanted);
   return 0;

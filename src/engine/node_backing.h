@@ -10,11 +10,14 @@ namespace loopfs::engine {
 // keeps the lower device open; as in the kernel it is the caller's own opening and counts once.
 class NodeBacking final : public Backing {
  public:
-  // `given` is the caller's descriptor of the node, kept as the kernel keeps it. Errors: EINVAL if it is not bound.
+  // `given` is the caller's descriptor of the node, kept as the kernel keeps it. Errors: EINVAL if it is not
+  // bound.
   static Result<std::shared_ptr<Backing>> create(std::shared_ptr<Core> core, GivenFile given,
                                                  const Caller& caller);
 
-  Result<size_t> read(uint64_t offset, std::span<std::byte> bytes) override { return node_->read(offset, bytes); }
+  Result<size_t> read(uint64_t offset, std::span<std::byte> bytes) override {
+    return node_->read(offset, bytes);
+  }
   Result<size_t> write(uint64_t offset, std::span<const std::byte> bytes) override;
   Result<void> sync(bool data_only) override { return node_->sync(data_only); }
   Result<void> punch(uint64_t offset, uint64_t length) override;

@@ -14,7 +14,9 @@ struct FreeProbe {
 };
 using Probe = std::unique_ptr<std::remove_pointer_t<blkid_probe>, FreeProbe>;
 
-std::string text(const char* value) { return value ? value : ""; }
+std::string text(const char* value) {
+  return value ? value : "";
+}
 
 // The kernel gives an extended partition only room for a boot loader, so that nobody formats it.
 constexpr uint64_t kExtendedSize = 1024;
@@ -43,7 +45,8 @@ Result<std::map<uint32_t, instance::Partition>> scan_partitions(int fd, uint64_t
   if (size == 0) return found;
   Probe probe(blkid_new_probe());
   if (!probe) return fail(ENOMEM, "blkid_new_probe");
-  if (blkid_probe_set_device(probe.get(), fd, static_cast<blkid_loff_t>(offset), static_cast<blkid_loff_t>(size)) != 0 ||
+  if (blkid_probe_set_device(probe.get(), fd, static_cast<blkid_loff_t>(offset),
+                             static_cast<blkid_loff_t>(size)) != 0 ||
       blkid_probe_set_sectorsize(probe.get(), block_size) != 0) {
     return fail(EIO, "scan for partitions");
   }

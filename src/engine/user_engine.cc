@@ -11,7 +11,8 @@ namespace {
 
 // Opens a device or partition in the model. A close that is under way is waited for, as close(2) on the
 // kernel's device would have been.
-Result<std::shared_ptr<Slot>> open_slot(Core& core, std::unique_lock<std::mutex>& lock, const NodeId& id, bool exclusive) {
+Result<std::shared_ptr<Slot>> open_slot(Core& core, std::unique_lock<std::mutex>& lock, const NodeId& id,
+                                        bool exclusive) {
   auto slot = core.find(id.device);
   if (!slot) return fail(ENXIO, "open {}", id.name());
   core.settle_if_ending(lock, *slot);
@@ -39,7 +40,10 @@ class UserMountHold final : public MountHold {
  public:
   // Takes over the open and the claim.
   UserMountHold(std::unique_ptr<DeviceHandle> handle, std::shared_ptr<Backing> backing)
-      : handle_(std::move(handle)), backing_(std::move(backing)), base_(backing_->base()), view_(handle_->view()) {}
+      : handle_(std::move(handle)),
+        backing_(std::move(backing)),
+        base_(backing_->base()),
+        view_(handle_->view()) {}
 
   NodeId id() const override { return handle_->id(); }
   int backing_fd() const override { return base_.fd; }
@@ -100,9 +104,13 @@ std::unique_ptr<UserEngine> UserEngine::create(const Options& options) {
   return std::unique_ptr<UserEngine>(new UserEngine(core));
 }
 
-UserEngine::~UserEngine() { core_->end(); }
+UserEngine::~UserEngine() {
+  core_->end();
+}
 
-void UserEngine::add_observer(Observer* observer) { core_->add_observer(observer); }
+void UserEngine::add_observer(Observer* observer) {
+  core_->add_observer(observer);
+}
 
 std::vector<NodeId> UserEngine::nodes() {
   std::unique_lock lock(core_->mutex());
@@ -168,7 +176,8 @@ std::vector<DeviceState> UserEngine::snapshot() {
   for (size_t i = 0; i < states.size(); ++i) {
     if (!backings[i]) continue;
     // As d_path shows it, which the caller's /proc did only if the file had no name by then.
-    if (backings[i]->deleted() && !states[i].backing_file.ends_with(kDeleted)) states[i].backing_file += kDeleted;
+    if (backings[i]->deleted() && !states[i].backing_file.ends_with(kDeleted))
+      states[i].backing_file += kDeleted;
   }
   return states;
 }
@@ -182,8 +191,8 @@ Result<std::unique_ptr<MountHold>> UserEngine::hold_for_mount(NodeId id, bool wr
     std::unique_lock lock(core_->mutex());
     auto slot = open_slot(*core_, lock, id, true);
     if (!slot) return propagate(slot);
-    handle = std::make_unique<DeviceHandle>(
-        core_, *slot, id.partition, OpenOptions{.read = true, .write = write, .exclusive = true});
+    handle = std::make_unique<DeviceHandle>(core_, *slot, id.partition,
+                                            OpenOptions{.read = true, .write = write, .exclusive = true});
     read_only = (*slot)->device->read_only(id.partition);
     if ((*slot)->device->bound()) backing = (*slot)->backing;
   }

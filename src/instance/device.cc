@@ -77,7 +77,8 @@ bool Device::ends_now() {
 Result<void> Device::may_claim(uint32_t partition) const {
   bool claimed = node(partition).claimed || whole_.claimed;
   if (partition == 0) {
-    claimed = claimed || std::ranges::any_of(partition_nodes_, [](const auto& n) { return n.second.claimed; });
+    claimed =
+        claimed || std::ranges::any_of(partition_nodes_, [](const auto& n) { return n.second.claimed; });
   }
   if (claimed) return fail(EBUSY, "loop{}: in use", number_);
   return {};
@@ -164,7 +165,8 @@ Result<void> Device::check_range(int64_t number, int64_t start, int64_t length) 
 Result<void> Device::add_partition(int64_t number, int64_t start, int64_t length) {
   if (auto valid = check_range(number, start, length); !valid) return valid;
   const Partition added{.start = static_cast<uint64_t>(start), .size = static_cast<uint64_t>(length)};
-  if (overlaps(added.start, added.size, 0)) return fail(EBUSY, "loop{}: partition {} overlaps", number_, number);
+  if (overlaps(added.start, added.size, 0))
+    return fail(EBUSY, "loop{}: partition {} overlaps", number_, number);
   if (number > kMostPartitions) return fail(EINVAL, "loop{}: partition {}", number_, number);
   if (partitions_.contains(static_cast<uint32_t>(number))) {
     return fail(EBUSY, "loop{}: partition {} exists", number_, number);
@@ -188,7 +190,8 @@ Result<void> Device::delete_partition(int64_t number) {
 
 Result<void> Device::resize_partition(int64_t number, int64_t start, int64_t length) {
   if (auto valid = check_range(number, start, length); !valid) return valid;
-  const auto found = number > kMostPartitions ? partitions_.end() : partitions_.find(static_cast<uint32_t>(number));
+  const auto found =
+      number > kMostPartitions ? partitions_.end() : partitions_.find(static_cast<uint32_t>(number));
   if (found == partitions_.end()) return fail(ENXIO, "loop{}: no partition {}", number_, number);
   if (static_cast<uint64_t>(start) != found->second.start) {
     return fail(EINVAL, "loop{}: partition {} starts elsewhere", number_, number);
@@ -208,7 +211,8 @@ void Device::replace_partitions(const std::map<uint32_t, Partition>& scanned) {
     Partition& cut = next[number] = partition;
     cut.size = std::min(cut.size, size_ - cut.start);
     const auto before = partitions_.find(number);
-    const bool same = before != partitions_.end() && before->second.start == cut.start && before->second.size == cut.size;
+    const bool same =
+        before != partitions_.end() && before->second.start == cut.start && before->second.size == cut.size;
     nodes[number] = same ? partition_nodes_[number] : NodeState{};
   }
   partitions_ = std::move(next);

@@ -12,7 +12,8 @@ Result<uint32_t> DeviceTable::add(int64_t number) {
   } else if (number < kMostDevices && devices_.contains(static_cast<uint32_t>(number))) {
     return fail(EEXIST, "loop{}", number);
   }
-  if (number >= kMostDevices || devices_.size() >= max_) return fail(ENOSPC, "loop{}: at most {} devices", number, max_);
+  if (number >= kMostDevices || devices_.size() >= max_)
+    return fail(ENOSPC, "loop{}: at most {} devices", number, max_);
   const auto index = static_cast<uint32_t>(number);
   devices_.emplace(index, std::make_shared<Device>(index, next_sequence()));
   return index;

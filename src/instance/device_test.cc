@@ -7,7 +7,9 @@ namespace {
 
 constexpr uint64_t kMiB = 1 << 20;
 
-int code(const Result<void>& result) { return result ? 0 : result.error().code; }
+int code(const Result<void>& result) {
+  return result ? 0 : result.error().code;
+}
 
 Device bound_device(uint32_t flags = 0) {
   Device device(3, 1);
@@ -162,7 +164,9 @@ TEST(Device, RescanRules) {
 
 TEST(Device, ScannedPartitionsAreCutAtTheEnd) {
   Device device = bound_device(LO_FLAGS_PARTSCAN);
-  device.replace_partitions({{1, {kMiB, kMiB, "u", "l"}}, {2, {15 * kMiB, 4 * kMiB, "", ""}}, {3, {17 * kMiB, kMiB, "", ""}},
+  device.replace_partitions({{1, {kMiB, kMiB, "u", "l"}},
+                             {2, {15 * kMiB, 4 * kMiB, "", ""}},
+                             {3, {17 * kMiB, kMiB, "", ""}},
                              {256, {kMiB, kMiB, "", ""}}});
   ASSERT_EQ(device.partitions().size(), 2u);
   EXPECT_EQ(device.partitions().at(1).label, "l");

@@ -23,9 +23,12 @@ std::optional<uint32_t> take_number(std::string_view& text) {
 
 std::string NodeId::name() const {
   switch (kind) {
-    case Kind::kControl: return "loop-control";
-    case Kind::kDevice: return fmt::format("loop{}", device);
-    case Kind::kPartition: break;
+    case Kind::kControl:
+      return "loop-control";
+    case Kind::kDevice:
+      return fmt::format("loop{}", device);
+    case Kind::kPartition:
+      break;
   }
   return fmt::format("loop{}p{}", device, partition);
 }

@@ -9,8 +9,8 @@
 
 namespace loopfs::instance {
 
-constexpr uint32_t kMostDevices = 4096;     // N is below this
-constexpr uint32_t kMostPartitions = 255;   // M is 1 to this
+constexpr uint32_t kMostDevices = 4096;    // N is below this
+constexpr uint32_t kMostPartitions = 255;  // M is 1 to this
 
 struct NodeId {
   enum class Kind : uint8_t { kControl, kDevice, kPartition };

@@ -15,9 +15,9 @@ TEST(Node, NamesAndParsingAreInverse) {
 
 TEST(Node, OtherNamesAreNone) {
   for (const char* name :
-       {"", "loop", "loop-", "loop-control2", "loop00", "loop01", "loop-1", "loop+1", "loop4096", "loop99999999999",
-        "loop1p", "loop1p0", "loop1p01", "loop1p256", "loop1p1p1", "loop1q1", "loopp1", "loop1 ", " loop1", "xloop1",
-        "LOOP1"}) {
+       {"",          "loop",     "loop-",           "loop-control2", "loop00",  "loop01",   "loop-1",
+        "loop+1",    "loop4096", "loop99999999999", "loop1p",        "loop1p0", "loop1p01", "loop1p256",
+        "loop1p1p1", "loop1q1",  "loopp1",          "loop1 ",        " loop1",  "xloop1",   "LOOP1"}) {
     EXPECT_FALSE(parse_node_name(name)) << name;
   }
 }

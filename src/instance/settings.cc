@@ -15,7 +15,8 @@ constexpr uint32_t kClearStatusFlags = LO_FLAGS_AUTOCLEAR;
 }  // namespace
 
 Result<void> apply_info(Settings& settings, const loop_info64& info) {
-  if (info.lo_encrypt_key_size > LO_KEY_SIZE) return fail(EINVAL, "key of {} bytes", info.lo_encrypt_key_size);
+  if (info.lo_encrypt_key_size > LO_KEY_SIZE)
+    return fail(EINVAL, "key of {} bytes", info.lo_encrypt_key_size);
   if (info.lo_encrypt_type != LO_CRYPT_NONE) return fail(EINVAL, "encryption {}", info.lo_encrypt_type);
   if (info.lo_offset > LLONG_MAX || info.lo_sizelimit > LLONG_MAX) {
     return fail(EOVERFLOW, "offset {}, sizelimit {}", uint64_t{info.lo_offset}, uint64_t{info.lo_sizelimit});

@@ -27,7 +27,8 @@ TEST(Settings, InfoIsChecked) {
 }
 
 TEST(Settings, Flags) {
-  EXPECT_TRUE(check_configure_flags(LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR | LO_FLAGS_PARTSCAN | LO_FLAGS_DIRECT_IO));
+  EXPECT_TRUE(check_configure_flags(LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR | LO_FLAGS_PARTSCAN |
+                                    LO_FLAGS_DIRECT_IO));
   EXPECT_EQ(check_configure_flags(2).error().code, EINVAL);
   EXPECT_EQ(check_configure_flags(0x80000000).error().code, EINVAL);
   EXPECT_EQ(flags_after_set_status(LO_FLAGS_AUTOCLEAR | LO_FLAGS_PARTSCAN, 0), uint32_t{LO_FLAGS_PARTSCAN});

@@ -20,7 +20,9 @@ TEST(FileIdentity, IsWhatFstatSays) {
   }
 }
 
-TEST(FileIdentity, NoDescriptor) { EXPECT_EQ(file_identity(-1).error().code, EBADF); }
+TEST(FileIdentity, NoDescriptor) {
+  EXPECT_EQ(file_identity(-1).error().code, EBADF);
+}
 
 }  // namespace
 }  // namespace loopfs::sys

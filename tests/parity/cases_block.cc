@@ -28,15 +28,23 @@ void get_all(Fixture& f, int fd, const std::string& when) {
     unsigned long command;
     bool value;  // printed
   } const numbers[] = {
-      {"BLKGETSIZE", BLKGETSIZE, true},       {"BLKGETSIZE64", BLKGETSIZE64, true},
-      {"BLKSSZGET", BLKSSZGET, true},         {"BLKPBSZGET", BLKPBSZGET, true},
-      {"BLKIOMIN", BLKIOMIN, true},           {"BLKIOOPT", BLKIOOPT, true},
-      {"BLKALIGNOFF", BLKALIGNOFF, true},     {"BLKBSZGET", BLKBSZGET, true},
-      {"BLKROGET", BLKROGET, true},           {"BLKRAGET", BLKRAGET, true},
-      {"BLKFRAGET", BLKFRAGET, true},         {"BLKSECTGET", BLKSECTGET, true},
-      {"BLKROTATIONAL", BLKROTATIONAL, true}, {"BLKDISCARDZEROES", BLKDISCARDZEROES, true},
+      {"BLKGETSIZE", BLKGETSIZE, true},
+      {"BLKGETSIZE64", BLKGETSIZE64, true},
+      {"BLKSSZGET", BLKSSZGET, true},
+      {"BLKPBSZGET", BLKPBSZGET, true},
+      {"BLKIOMIN", BLKIOMIN, true},
+      {"BLKIOOPT", BLKIOOPT, true},
+      {"BLKALIGNOFF", BLKALIGNOFF, true},
+      {"BLKBSZGET", BLKBSZGET, true},
+      {"BLKROGET", BLKROGET, true},
+      {"BLKRAGET", BLKRAGET, true},
+      {"BLKFRAGET", BLKFRAGET, true},
+      {"BLKSECTGET", BLKSECTGET, true},
+      {"BLKROTATIONAL", BLKROTATIONAL, true},
+      {"BLKDISCARDZEROES", BLKDISCARDZEROES, true},
       {"BLKGETDISKSEQ", BLKGETDISKSEQ, false},
-      {"BLKGETZONESZ", BLKGETZONESZ, true},   {"BLKGETNRZONES", BLKGETNRZONES, true},
+      {"BLKGETZONESZ", BLKGETZONESZ, true},
+      {"BLKGETNRZONES", BLKGETNRZONES, true},
   };
   for (const auto& number : numbers) {
     uint64_t value = 0xaaaaaaaaaaaaaaaa;
@@ -68,7 +76,8 @@ void unknown_ioctls(Fixture& f, int fd, const std::string& when) {
   char buffer[256] = {};
   for (const auto& command : commands) {
     const bool null = std::string(command.name).ends_with("null");
-    f.print(fmt::format("{} {}", command.name, when), f.ioctl(fd, command.command, null ? 0 : reinterpret_cast<unsigned long>(buffer)));
+    f.print(fmt::format("{} {}", command.name, when),
+            f.ioctl(fd, command.command, null ? 0 : reinterpret_cast<unsigned long>(buffer)));
   }
 }
 
@@ -82,22 +91,27 @@ void property_cases(Fixture& f) {
   f.print("SET_BLOCK_SIZE 1000 unbound", f.ioctl(a, LOOP_SET_BLOCK_SIZE, 1000));
   const int file = f.open_file("x", kMiB, O_RDWR);
   f.print("bind", f.configure(a, file));
-  for (const unsigned long size : {0ul, 1ul, 256ul, 1000ul, 3072ul, 1024ul, 4096ul, 4096ul, 65536ul, 131072ul, 512ul, (1ul << 32) + 512, ~0ul}) {
+  for (const unsigned long size : {0ul, 1ul, 256ul, 1000ul, 3072ul, 1024ul, 4096ul, 4096ul, 65536ul, 131072ul,
+                                   512ul, (1ul << 32) + 512, ~0ul}) {
     int reported = 0;
     const long result = f.ioctl(a, LOOP_SET_BLOCK_SIZE, size);
     f.ioctl_at(a, BLKSSZGET, &reported);
-    f.print(fmt::format("SET_BLOCK_SIZE {:#x}", size), result, fmt::format("{} size={}", reported, f.size(a)));
+    f.print(fmt::format("SET_BLOCK_SIZE {:#x}", size), result,
+            fmt::format("{} size={}", reported, f.size(a)));
   }
   f.print("block size back", f.ioctl(a, LOOP_SET_BLOCK_SIZE, 512));
   (void)!::ftruncate(file, 2 * kMiB + 700);
   f.print("grown file, before SET_CAPACITY", 0, fmt::format("{}", f.size(a)));
   f.print("SET_CAPACITY", f.ioctl(a, LOOP_SET_CAPACITY), [&] { return fmt::format("{}", f.size(a)); });
   (void)!::ftruncate(file, 4096);
-  f.print("SET_CAPACITY, shrunk file", f.ioctl(a, LOOP_SET_CAPACITY, 77), [&] { return fmt::format("{}", f.size(a)); });
+  f.print("SET_CAPACITY, shrunk file", f.ioctl(a, LOOP_SET_CAPACITY, 77),
+          [&] { return fmt::format("{}", f.size(a)); });
   (void)!::ftruncate(file, 0);
-  f.print("SET_CAPACITY, empty file", f.ioctl(a, LOOP_SET_CAPACITY), [&] { return fmt::format("{}", f.size(a)); });
+  f.print("SET_CAPACITY, empty file", f.ioctl(a, LOOP_SET_CAPACITY),
+          [&] { return fmt::format("{}", f.size(a)); });
   (void)!::ftruncate(file, static_cast<off_t>(kMiB));
-  f.print("SET_CAPACITY, whole again", f.ioctl(a, LOOP_SET_CAPACITY), [&] { return fmt::format("{}", f.size(a)); });
+  f.print("SET_CAPACITY, whole again", f.ioctl(a, LOOP_SET_CAPACITY),
+          [&] { return fmt::format("{}", f.size(a)); });
   const int reader = f.open("a", O_RDONLY);
   f.print("SET_CAPACITY through a read-only descriptor", f.ioctl(reader, LOOP_SET_CAPACITY));
   f.print("SET_BLOCK_SIZE through a read-only descriptor", f.ioctl(reader, LOOP_SET_BLOCK_SIZE, 512));
@@ -125,7 +139,8 @@ void block_cases(Fixture& f) {
   f.print("BLKRRPART without partscan", f.ioctl(a, BLKRRPART));
   f.print("BLKFLSBUF", f.ioctl(a, BLKFLSBUF));
 
-  for (const unsigned long command : {BLKGETSIZE, BLKSSZGET, BLKPBSZGET, BLKROGET, BLKRAGET, BLKROTATIONAL, BLKIOMIN, BLKROSET}) {
+  for (const unsigned long command :
+       {BLKGETSIZE, BLKSSZGET, BLKPBSZGET, BLKROGET, BLKRAGET, BLKROTATIONAL, BLKIOMIN, BLKROSET}) {
     f.print(fmt::format("{:#x} null", command), f.ioctl(a, command));
     f.print(fmt::format("{:#x} bad address", command), f.ioctl_at(a, command, kBadAddress));
   }
@@ -199,17 +214,18 @@ void discard_cases(Fixture& f) {
   struct {
     const char* name;
     unsigned long command;
-  } const commands[] = {{"BLKDISCARD", BLKDISCARD}, {"BLKZEROOUT", BLKZEROOUT}, {"BLKSECDISCARD", BLKSECDISCARD}};
+  } const commands[] = {
+      {"BLKDISCARD", BLKDISCARD}, {"BLKZEROOUT", BLKZEROOUT}, {"BLKSECDISCARD", BLKSECDISCARD}};
   struct {
     uint64_t start, length;
-  } const ranges[] = {{0, 512},        {0, 0},           {512, 0},           {4096, 8192},      {100, 512},
-                      {0, 100},        {0, kMiB},        {0, kMiB + 512},    {kMiB, 512},       {kMiB - 512, 512},
-                      {~0ULL, 512},    {~511ULL, 512},   {512, ~511ULL},     {1ULL << 63, 512}, {4096, 1ULL << 63}};
+  } const ranges[] = {{0, 512},     {0, 0},         {512, 0},        {4096, 8192},      {100, 512},
+                      {0, 100},     {0, kMiB},      {0, kMiB + 512}, {kMiB, 512},       {kMiB - 512, 512},
+                      {~0ULL, 512}, {~511ULL, 512}, {512, ~511ULL},  {1ULL << 63, 512}, {4096, 1ULL << 63}};
   for (const auto& c : commands) f.print(fmt::format("{} unbound", c.name), range(a, c.command, 0, 512));
   const int file = f.open_file("x", kMiB, O_RDWR);
   f.print("bind", f.configure(a, file));
   const auto holes = [&] {
-    struct stat status{};
+    struct stat status {};
     ::fsync(file);
     ::fstat(file, &status);
     char byte = 0;
@@ -220,7 +236,8 @@ void discard_cases(Fixture& f) {
     f.print(fmt::format("{} null", c.name), f.ioctl(a, c.command));
     f.print(fmt::format("{} bad address", c.name), f.ioctl_at(a, c.command, kBadAddress));
     for (const auto& r : ranges) {
-      f.print(fmt::format("{} {:#x}+{:#x}", c.name, r.start, r.length), range(a, c.command, r.start, r.length));
+      f.print(fmt::format("{} {:#x}+{:#x}", c.name, r.start, r.length),
+              range(a, c.command, r.start, r.length));
     }
     f.print(fmt::format("{} on a reader", c.name), range(f.open("a", O_RDONLY), c.command, 0, 512));
     f.print(fmt::format("file after {}", c.name), 0, holes());
@@ -247,7 +264,8 @@ void discard_cases(Fixture& f) {
     f.print(fmt::format("fallocate {} at the end", m.name), f.port.allocate(a, m.mode, kMiB, 4096));
     f.print(fmt::format("fallocate {} of nothing", m.name), f.port.allocate(a, m.mode, 0, 0));
     f.print(fmt::format("fallocate {} negative", m.name), f.port.allocate(a, m.mode, -512, 512));
-    f.print(fmt::format("fallocate {} on a reader", m.name), f.port.allocate(f.open("a", O_RDONLY), m.mode, 0, 512));
+    f.print(fmt::format("fallocate {} on a reader", m.name),
+            f.port.allocate(f.open("a", O_RDONLY), m.mode, 0, 512));
     f.print(fmt::format("file after {}", m.name), 0, holes());
   }
   f.print("SET_BLOCK_SIZE", f.ioctl(a, LOOP_SET_BLOCK_SIZE, 4096));

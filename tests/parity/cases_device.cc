@@ -25,7 +25,8 @@ struct NamedFd {
 // Descriptors that no device can be bound to.
 std::vector<NamedFd> bad_files(Fixture& f) {
   int pipe[2], sockets[2];
-  if (::pipe2(pipe, O_CLOEXEC) != 0 || ::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) != 0) return {};
+  if (::pipe2(pipe, O_CLOEXEC) != 0 || ::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) != 0)
+    return {};
   for (const int fd : {pipe[0], pipe[1], sockets[0], sockets[1]}) f.track(fd);
   return {{"fd -1", -1},
           {"closed fd", 9999},
@@ -53,7 +54,8 @@ void control_cases(Fixture& f) {
   f.print("ADD existing", f.ioctl(control, LOOP_CTL_ADD, kDeviceA));
   const long added = f.ioctl(control, LOOP_CTL_ADD, static_cast<unsigned long>(-1));
   f.print("ADD -1", added >= 0 ? 0 : added);
-  if (added >= 0) f.print("REMOVE what ADD -1 made", f.ioctl(control, LOOP_CTL_REMOVE, static_cast<unsigned long>(added)));
+  if (added >= 0)
+    f.print("REMOVE what ADD -1 made", f.ioctl(control, LOOP_CTL_REMOVE, static_cast<unsigned long>(added)));
   const long free = f.ioctl(control, LOOP_CTL_GET_FREE);
   f.print("GET_FREE", free >= 0 ? 0 : free);
   f.print("REMOVE -1", f.ioctl(control, LOOP_CTL_REMOVE, static_cast<unsigned long>(-1)));
@@ -87,9 +89,11 @@ void bind_cases(Fixture& f) {
   }
   f.print("CONFIGURE bad address", f.ioctl_at(a, LOOP_CONFIGURE, kBadAddress));
   f.print("CONFIGURE null", f.ioctl(a, LOOP_CONFIGURE));
-  f.print("SET_FD own node", f.port.mounted() ? f.ioctl(a, LOOP_SET_FD, static_cast<unsigned long>(a)) : f.configure(a, a));
+  f.print("SET_FD own node",
+          f.port.mounted() ? f.ioctl(a, LOOP_SET_FD, static_cast<unsigned long>(a)) : f.configure(a, a));
   f.print("SET_FD unbound device", f.ioctl(a, LOOP_SET_FD, static_cast<unsigned long>(b)));
-  f.print("SET_FD loop-control", f.ioctl(a, LOOP_SET_FD, static_cast<unsigned long>(f.open("control", O_RDWR))));
+  f.print("SET_FD loop-control",
+          f.ioctl(a, LOOP_SET_FD, static_cast<unsigned long>(f.open("control", O_RDWR))));
 
   const int file = f.open_file("x", kMiB, O_RDWR);
   for (const uint32_t flags : {0x2u, 0x20u, 0x80000000u, 0xffffffffu}) {
@@ -100,7 +104,8 @@ void bind_cases(Fixture& f) {
   }
   f.print("CONFIGURE offset 2^63", f.configure(a, file, 0, 1ULL << 63));
   f.print("CONFIGURE sizelimit 2^63", f.configure(a, file, 0, 0, 1ULL << 63));
-  f.print("CONFIGURE unknown flags on a bad file", f.configure(a, f.track(::open("/dev/null", O_RDWR | O_CLOEXEC)), 2));
+  f.print("CONFIGURE unknown flags on a bad file",
+          f.configure(a, f.track(::open("/dev/null", O_RDWR | O_CLOEXEC)), 2));
   loop_config config{};
   config.fd = static_cast<uint32_t>(file);
   config.info.lo_encrypt_type = LO_CRYPT_XOR;
@@ -113,7 +118,8 @@ void bind_cases(Fixture& f) {
   config.info.lo_encrypt_key_size = 33;
   f.print("CONFIGURE key of 33 bytes", f.ioctl_at(a, LOOP_CONFIGURE, &config));
   config.info.lo_encrypt_key_size = 32;
-  f.print("CONFIGURE key of 32 bytes", f.ioctl_at(a, LOOP_CONFIGURE, &config), [&] { return f.status(a, file); });
+  f.print("CONFIGURE key of 32 bytes", f.ioctl_at(a, LOOP_CONFIGURE, &config),
+          [&] { return f.status(a, file); });
 
   f.print("SET_FD bound", f.ioctl(a, LOOP_SET_FD, static_cast<unsigned long>(file)));
   f.print("CONFIGURE bound", f.configure(a, file));
@@ -142,7 +148,8 @@ void status_cases(Fixture& f) {
       {"READ_ONLY", O_RDWR, O_RDWR, LO_FLAGS_READ_ONLY, 0, 0, 0},
       {"AUTOCLEAR", O_RDWR, O_RDWR, LO_FLAGS_AUTOCLEAR, 0, 0, 0},
       {"PARTSCAN", O_RDWR, O_RDWR, LO_FLAGS_PARTSCAN, 0, 0, 0},
-      {"all flags but direct", O_RDWR, O_RDWR, LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR | LO_FLAGS_PARTSCAN, 0, 0, 0},
+      {"all flags but direct", O_RDWR, O_RDWR, LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR | LO_FLAGS_PARTSCAN, 0,
+       0, 0},
       {"offset", O_RDWR, O_RDWR, 0, 4096, 0, 0},
       {"odd offset", O_RDWR, O_RDWR, 0, 777, 0, 0},
       {"offset at the end", O_RDWR, O_RDWR, 0, kMiB + 100, 0, 0},
@@ -176,14 +183,16 @@ void status_cases(Fixture& f) {
     const int file = f.open_file("x", kMiB + 100, binding.file_flags);
     const int device = f.open("a", binding.device_flags);
     f.print(binding.name,
-            f.configure(device, file, binding.flags, binding.offset, binding.sizelimit, binding.block_size), [&] { return fmt::format("size={} {}", f.size(device), f.status(device, file)); });
+            f.configure(device, file, binding.flags, binding.offset, binding.sizelimit, binding.block_size),
+            [&] { return fmt::format("size={} {}", f.size(device), f.status(device, file)); });
     f.end();
   }
 
   f.begin("status");
   a = f.open("a", O_RDWR);
   const int file = f.open_file("x", kMiB, O_RDWR);
-  f.print("SET_FD", f.ioctl(a, LOOP_SET_FD, static_cast<unsigned long>(file)), [&] { return f.status(a, file); });
+  f.print("SET_FD", f.ioctl(a, LOOP_SET_FD, static_cast<unsigned long>(file)),
+          [&] { return f.status(a, file); });
   f.print("GET_STATUS null", f.ioctl(a, LOOP_GET_STATUS));
   f.print("GET_STATUS64 null", f.ioctl(a, LOOP_GET_STATUS64));
   f.print("GET_STATUS64 bad address", f.ioctl_at(a, LOOP_GET_STATUS64, kBadAddress));
@@ -192,27 +201,35 @@ void status_cases(Fixture& f) {
   f.print("SET_STATUS64 null", f.ioctl(a, LOOP_SET_STATUS64));
 
   info.lo_flags = 0xffffffffu & ~uint32_t{LO_FLAGS_PARTSCAN};
-  f.print("SET_STATUS64 unknown flags", f.ioctl_at(a, LOOP_SET_STATUS64, &info), [&] { return f.status(a, file); });
+  f.print("SET_STATUS64 unknown flags", f.ioctl_at(a, LOOP_SET_STATUS64, &info),
+          [&] { return f.status(a, file); });
   info = {};
-  f.print("SET_STATUS64 clears autoclear", f.ioctl_at(a, LOOP_SET_STATUS64, &info), [&] { return f.status(a, file); });
+  f.print("SET_STATUS64 clears autoclear", f.ioctl_at(a, LOOP_SET_STATUS64, &info),
+          [&] { return f.status(a, file); });
   info.lo_flags = LO_FLAGS_PARTSCAN;
-  f.print("SET_STATUS64 PARTSCAN", f.ioctl_at(a, LOOP_SET_STATUS64, &info), [&] { return f.status(a, file); });
+  f.print("SET_STATUS64 PARTSCAN", f.ioctl_at(a, LOOP_SET_STATUS64, &info),
+          [&] { return f.status(a, file); });
   info = {};
-  f.print("SET_STATUS64 keeps PARTSCAN", f.ioctl_at(a, LOOP_SET_STATUS64, &info), [&] { return f.status(a, file); });
+  f.print("SET_STATUS64 keeps PARTSCAN", f.ioctl_at(a, LOOP_SET_STATUS64, &info),
+          [&] { return f.status(a, file); });
   info.lo_offset = 4096;
   info.lo_sizelimit = 8192;
   std::strcpy(reinterpret_cast<char*>(info.lo_file_name), "some name");
-  f.print("SET_STATUS64 offset", f.ioctl_at(a, LOOP_SET_STATUS64, &info), [&] { return fmt::format("size={} {}", f.size(a), f.status(a, file)); });
+  f.print("SET_STATUS64 offset", f.ioctl_at(a, LOOP_SET_STATUS64, &info),
+          [&] { return fmt::format("size={} {}", f.size(a), f.status(a, file)); });
   info.lo_offset = 3;
   info.lo_sizelimit = 0;
   std::memset(info.lo_file_name, 'n', sizeof info.lo_file_name);
   std::memset(info.lo_crypt_name, 'c', sizeof info.lo_crypt_name);
-  f.print("SET_STATUS64 odd offset, full name", f.ioctl_at(a, LOOP_SET_STATUS64, &info), [&] { return fmt::format("size={} {}", f.size(a), name_text(f, a)); });
+  f.print("SET_STATUS64 odd offset, full name", f.ioctl_at(a, LOOP_SET_STATUS64, &info),
+          [&] { return fmt::format("size={} {}", f.size(a), name_text(f, a)); });
   info.lo_offset = 1ULL << 63;
-  f.print("SET_STATUS64 offset 2^63", f.ioctl_at(a, LOOP_SET_STATUS64, &info), [&] { return fmt::format("size={}", f.size(a)); });
+  f.print("SET_STATUS64 offset 2^63", f.ioctl_at(a, LOOP_SET_STATUS64, &info),
+          [&] { return fmt::format("size={}", f.size(a)); });
   info.lo_offset = 0;
   info.lo_sizelimit = 1ULL << 63;
-  f.print("SET_STATUS64 sizelimit 2^63", f.ioctl_at(a, LOOP_SET_STATUS64, &info), [&] { return fmt::format("size={}", f.size(a)); });
+  f.print("SET_STATUS64 sizelimit 2^63", f.ioctl_at(a, LOOP_SET_STATUS64, &info),
+          [&] { return fmt::format("size={}", f.size(a)); });
   info.lo_sizelimit = 0;
   info.lo_encrypt_type = LO_CRYPT_XOR;
   f.print("SET_STATUS64 xor", f.ioctl_at(a, LOOP_SET_STATUS64, &info));
@@ -224,22 +241,27 @@ void status_cases(Fixture& f) {
   info.lo_inode = 99;
   f.print("SET_STATUS64 number and inode", f.ioctl_at(a, LOOP_SET_STATUS64, &info));
 
-  f.print("GET_STATUS", f.ioctl_at(a, LOOP_GET_STATUS, &old), [&] { return fmt::format("number={} offset={} flags={:#x} name length {}", old.lo_number, old.lo_offset, old.lo_flags,
-                      std::strlen(old.lo_name)); });
+  f.print("GET_STATUS", f.ioctl_at(a, LOOP_GET_STATUS, &old), [&] {
+    return fmt::format("number={} offset={} flags={:#x} name length {}", old.lo_number, old.lo_offset,
+                       old.lo_flags, std::strlen(old.lo_name));
+  });
   old = {};
   old.lo_offset = 8192;
   std::strcpy(old.lo_name, "old");
-  f.print("SET_STATUS", f.ioctl_at(a, LOOP_SET_STATUS, &old), [&] { return fmt::format("size={} {}", f.size(a), f.status(a, file)); });
+  f.print("SET_STATUS", f.ioctl_at(a, LOOP_SET_STATUS, &old),
+          [&] { return fmt::format("size={} {}", f.size(a), f.status(a, file)); });
   old.lo_offset = -512;
   f.print("SET_STATUS negative offset", f.ioctl_at(a, LOOP_SET_STATUS, &old));
   info = {};
   info.lo_offset = 1ULL << 32;
-  f.print("SET_STATUS64 offset 2^32", f.ioctl_at(a, LOOP_SET_STATUS64, &info), [&] { return fmt::format("size={}", f.size(a)); });
+  f.print("SET_STATUS64 offset 2^32", f.ioctl_at(a, LOOP_SET_STATUS64, &info),
+          [&] { return fmt::format("size={}", f.size(a)); });
   f.print("GET_STATUS of it", f.ioctl_at(a, LOOP_GET_STATUS, &old));
 
   const int reader = f.open("a", O_RDONLY);
   info = {};
-  f.print("SET_STATUS64 through a read-only descriptor, as root", f.ioctl_at(reader, LOOP_SET_STATUS64, &info));
+  f.print("SET_STATUS64 through a read-only descriptor, as root",
+          f.ioctl_at(reader, LOOP_SET_STATUS64, &info));
   const int owner = f.open("a", O_RDONLY | O_EXCL);
   info.lo_flags = LO_FLAGS_AUTOCLEAR;
   f.print("SET_STATUS64 while another has it exclusively", f.ioctl_at(a, LOOP_SET_STATUS64, &info));
@@ -299,7 +321,8 @@ void clear_cases(Fixture& f) {
   f.print("open beside O_EXCL", plain >= 0 ? 0 : plain);
   f.print("CONFIGURE beside O_EXCL", f.configure(plain, file));
   f.print("CONFIGURE beside O_EXCL, bad fd", f.configure(plain, -1));
-  f.print("CONFIGURE beside O_EXCL, /dev/null", f.configure(plain, f.track(::open("/dev/null", O_RDWR | O_CLOEXEC))));
+  f.print("CONFIGURE beside O_EXCL, /dev/null",
+          f.configure(plain, f.track(::open("/dev/null", O_RDWR | O_CLOEXEC))));
   f.print("CONFIGURE by O_EXCL", f.configure(first, file));
   f.print("SET_BLOCK_SIZE beside O_EXCL", f.ioctl(plain, LOOP_SET_BLOCK_SIZE, 4096));
   f.print("SET_BLOCK_SIZE beside O_EXCL, the same", f.ioctl(plain, LOOP_SET_BLOCK_SIZE, 512));
@@ -340,7 +363,8 @@ void change_cases(Fixture& f) {
   f.print("writable file", swap(f.open_file("three", kMiB, O_RDWR)));
   f.print("the same file again", swap(f.open_file("three", kMiB, O_RDONLY)));
   const int reader = f.open("a", O_RDONLY);
-  f.print("through a read-only descriptor", f.ioctl(reader, LOOP_CHANGE_FD, static_cast<unsigned long>(first)));
+  f.print("through a read-only descriptor",
+          f.ioctl(reader, LOOP_CHANGE_FD, static_cast<unsigned long>(first)));
   (void)b;
   (void)two;
 }

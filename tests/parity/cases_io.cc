@@ -27,7 +27,9 @@ char* buffer() {
   return memory;
 }
 
-std::string letter(char c) { return c == 0 ? "zero" : std::string(1, c); }
+std::string letter(char c) {
+  return c == 0 ? "zero" : std::string(1, c);
+}
 
 long blkpg(Fixture& f, int fd, int operation, int number, long long start, long long length) {
   blkpg_partition partition{};
@@ -74,7 +76,8 @@ void io_at(Fixture& f, int fd, const std::string& when, uint64_t size) {
   for (const auto& span : spans) {
     f.print(fmt::format("read {} {}", span.name, when), f.port.read(fd, buffer(), span.length, span.offset));
     std::memset(buffer(), 'w', 4096);
-    f.print(fmt::format("write {} {}", span.name, when), f.port.write(fd, buffer(), span.length, span.offset));
+    f.print(fmt::format("write {} {}", span.name, when),
+            f.port.write(fd, buffer(), span.length, span.offset));
   }
   f.print(fmt::format("fsync {}", when), f.port.sync(fd));
 }
@@ -139,7 +142,7 @@ void io_cases(Fixture& f) {
   std::memset(buffer(), 'z', 4096);
   f.print("write there", f.port.write(a, buffer(), 4096, 0));
   f.print("fsync there", f.port.sync(a));
-  struct stat status{};
+  struct stat status {};
   ::fstat(append, &status);
   (void)!::pread(append, &byte, 1, 0);
   f.print("where it went", 0, fmt::format("{} {}", letter(byte), status.st_size));
@@ -155,16 +158,22 @@ void direct_cases(Fixture& f) {
     const char* name;
     size_t shift, length;
     off_t offset;
-  } const spans[] = {{"sector", 0, 512, 0},     {"page", 0, 4096, 4096},        {"odd length", 0, 100, 0},
-                     {"odd offset", 0, 512, 5}, {"across the end", 0, 4096, static_cast<off_t>(kMiB) - 512},
+  } const spans[] = {{"sector", 0, 512, 0},
+                     {"page", 0, 4096, 4096},
+                     {"odd length", 0, 100, 0},
+                     {"odd offset", 0, 512, 5},
+                     {"across the end", 0, 4096, static_cast<off_t>(kMiB) - 512},
                      {"at the end", 0, 512, static_cast<off_t>(kMiB)},
                      {"odd at the end", 0, 100, static_cast<off_t>(kMiB)},
                      {"odd across the end", 0, 700, static_cast<off_t>(kMiB) - 512},
-                     {"nothing", 0, 0, 0},      {"large", 0, kMiB, 0}};
+                     {"nothing", 0, 0, 0},
+                     {"large", 0, kMiB, 0}};
   const auto all = [&](const std::string& when) {
     for (const auto& span : spans) {
-      f.print(fmt::format("read {} {}", span.name, when), f.port.read(a, buffer() + span.shift, span.length, span.offset));
-      f.print(fmt::format("write {} {}", span.name, when), f.port.write(a, buffer() + span.shift, span.length, span.offset));
+      f.print(fmt::format("read {} {}", span.name, when),
+              f.port.read(a, buffer() + span.shift, span.length, span.offset));
+      f.print(fmt::format("write {} {}", span.name, when),
+              f.port.write(a, buffer() + span.shift, span.length, span.offset));
     }
   };
   all("O_DIRECT");
@@ -228,7 +237,7 @@ void file_cases(Fixture& f) {
   f.print("read across the new end", f.port.read(direct, buffer(), 8192, 4096));
   f.print("write past the new end", f.port.write(direct, buffer(), 4096, 65536));
   f.print("fsync", f.port.sync(direct));
-  struct stat status{};
+  struct stat status {};
   ::fstat(file, &status);
   f.print("the file's size then", 0, fmt::format("{}", status.st_size));
   f.end();
@@ -257,12 +266,12 @@ void file_cases(Fixture& f) {
   f.print("bind upper", f.configure(b, a, 0, 4096), [&] { return fmt::format("size={}", f.size(b)); });
   if (f.port.mounted()) {
     loop_info64 info{};
-    struct stat node{};
+    struct stat node {};
     f.ioctl_at(b, LOOP_GET_STATUS64, &info);
     ::stat(f.port.path("a").c_str(), &node);
     f.print("upper's status shows the lower node", 0,
-            fmt::format("device={} inode={} rdevice={}", info.lo_device == node.st_dev, info.lo_inode == node.st_ino,
-                        info.lo_rdevice == node.st_rdev));
+            fmt::format("device={} inode={} rdevice={}", info.lo_device == node.st_dev,
+                        info.lo_inode == node.st_ino, info.lo_rdevice == node.st_rdev));
   }
   char c = 0;
   f.port.read(b, &c, 1, 0);
@@ -317,12 +326,14 @@ void file_cases(Fixture& f) {
   }
   const auto call = [](long result) { return result < 0 ? -errno : result; };
   f.print("ftruncate", call(::ftruncate(a, 4096)));
-  struct stat device{};
+  struct stat device {};
   long result = call(::stat(f.port.path("a").c_str(), &device));
   f.print("stat of the path", result,
-          fmt::format("mode={:o} rdev={}:{} size={}", device.st_mode, device.st_rdev >> 8, device.st_rdev & 0xff, device.st_size));
+          fmt::format("mode={:o} rdev={}:{} size={}", device.st_mode, device.st_rdev >> 8,
+                      device.st_rdev & 0xff, device.st_size));
   result = call(::fstat(a, &device));
-  f.print("fstat of the descriptor", result, fmt::format("mode={:o} size={}", device.st_mode & S_IFMT, device.st_size));
+  f.print("fstat of the descriptor", result,
+          fmt::format("mode={:o} size={}", device.st_mode & S_IFMT, device.st_size));
   int number = 0;
   result = call(::ioctl(a, FIONREAD, &number));
   f.print("FIONREAD", result, fmt::format("{}", number));
@@ -331,8 +342,10 @@ void file_cases(Fixture& f) {
   f.print("posix_fadvise", -::posix_fadvise(a, 0, 0, POSIX_FADV_DONTNEED));
   f.print("fdatasync", call(::fdatasync(a)));
   f.print("sync_file_range", call(::sync_file_range(a, 0, 4096, SYNC_FILE_RANGE_WRITE)));
-  f.print("open O_CREAT|O_EXCL", call(::open(f.port.path("a").c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600)));
-  const int truncating = static_cast<int>(call(::open(f.port.path("a").c_str(), O_RDWR | O_TRUNC | O_CLOEXEC)));
+  f.print("open O_CREAT|O_EXCL",
+          call(::open(f.port.path("a").c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600)));
+  const int truncating =
+      static_cast<int>(call(::open(f.port.path("a").c_str(), O_RDWR | O_TRUNC | O_CLOEXEC)));
   f.print("open O_TRUNC", truncating >= 0 ? 0 : truncating);
   f.track(truncating);
   f.print("size after O_TRUNC", 0, fmt::format("{}", f.size(a)));
@@ -369,7 +382,9 @@ void partition_cases(Fixture& f) {
                    {"across the end", 1, static_cast<long long>(kMiB) - 512, 1024},
                    {"far", 1, 1LL << 60, 512},
                    {"overflow", 1, LLONG_MAX - 511, 1024}};
-  for (const auto& b : bad) f.print(fmt::format("BLKPG add {}", b.name), blkpg(f, a, BLKPG_ADD_PARTITION, b.number, b.start, b.length));
+  for (const auto& b : bad)
+    f.print(fmt::format("BLKPG add {}", b.name),
+            blkpg(f, a, BLKPG_ADD_PARTITION, b.number, b.start, b.length));
   f.print("BLKPG add 1", blkpg(f, a, BLKPG_ADD_PARTITION, 1, 65536, 65536));
   f.print("BLKPG add 1 again", blkpg(f, a, BLKPG_ADD_PARTITION, 1, 65536, 65536));
   f.print("BLKPG add 1 elsewhere", blkpg(f, a, BLKPG_ADD_PARTITION, 1, 262144, 65536));
@@ -398,7 +413,8 @@ void partition_cases(Fixture& f) {
   f.print("BLKPG on it", blkpg(f, p, BLKPG_ADD_PARTITION, 4, 0, 512));
   f.print("BLKPG on it, bad number", blkpg(f, p, BLKPG_DEL_PARTITION, 0, 0, 512));
   f.print("BLKPG delete while open", blkpg(f, a, BLKPG_DEL_PARTITION, 1, 0, 0));
-  f.print("BLKPG resize while open", blkpg(f, a, BLKPG_RESIZE_PARTITION, 1, 65536, 65536), [&] { return fmt::format("size={}", f.size(p)); });
+  f.print("BLKPG resize while open", blkpg(f, a, BLKPG_RESIZE_PARTITION, 1, 65536, 65536),
+          [&] { return fmt::format("size={}", f.size(p)); });
   f.print("CONFIGURE through it", f.configure(p, file));
   const int claimed = f.open("a1", O_RDWR | O_EXCL);
   f.print("O_EXCL on it", claimed >= 0 ? 0 : claimed);

@@ -38,7 +38,8 @@ class EnginePort final : public Port {
     const int memory = ::memfd_create("node", MFD_CLOEXEC);
     struct stat status;
     ::fstat(memory, &status);
-    const int fd = ::open(("/proc/self/fd/" + std::to_string(memory)).c_str(), (flags & O_ACCMODE) | O_CLOEXEC);
+    const int fd =
+        ::open(("/proc/self/fd/" + std::to_string(memory)).c_str(), (flags & O_ACCMODE) | O_CLOEXEC);
     ::close(memory);
     caller_.nodes[status.st_ino] = id;
     open_[fd] = std::move(*opened);
@@ -65,7 +66,8 @@ class EnginePort final : public Port {
   }
   long write(int fd, const void* bytes, size_t size, off_t offset) override {
     if (offset < 0) return -EINVAL;
-    return value(open_.at(fd)->write(static_cast<uint64_t>(offset), {static_cast<const std::byte*>(bytes), size}));
+    return value(
+        open_.at(fd)->write(static_cast<uint64_t>(offset), {static_cast<const std::byte*>(bytes), size}));
   }
   long allocate(int fd, int mode, off_t offset, off_t length) override {
     if (offset < 0 || length <= 0) return -EINVAL;
@@ -89,6 +91,8 @@ class EnginePort final : public Port {
 
 }  // namespace
 
-std::unique_ptr<Port> engine_port() { return std::make_unique<EnginePort>(); }
+std::unique_ptr<Port> engine_port() {
+  return std::make_unique<EnginePort>();
+}
 
 }  // namespace parity

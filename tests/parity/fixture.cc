@@ -67,17 +67,19 @@ void Fixture::end() {
     port.close(fd);
   }
   for (const int device : {kDeviceA, kDeviceB}) {
-    const long removed = patiently([&] { return port.ioctl(control, LOOP_CTL_REMOVE, static_cast<unsigned long>(device)); });
+    const long removed =
+        patiently([&] { return port.ioctl(control, LOOP_CTL_REMOVE, static_cast<unsigned long>(device)); });
     if (removed < 0 && removed != -ENODEV) {
-      std::printf("%s/end: cannot remove device %d: %s\n", group_.c_str(), device, errno_name(removed).c_str());
+      std::printf("%s/end: cannot remove device %d: %s\n", group_.c_str(), device,
+                  errno_name(removed).c_str());
     }
   }
   port.close(control);
 }
 
 void Fixture::print(const std::string& name, long result, const std::string& extra) const {
-  std::printf("%s/%s: %s%s%s\n", group_.c_str(), name.c_str(), errno_name(result).c_str(), extra.empty() ? "" : " ",
-              extra.c_str());
+  std::printf("%s/%s: %s%s%s\n", group_.c_str(), name.c_str(), errno_name(result).c_str(),
+              extra.empty() ? "" : " ", extra.c_str());
   std::fflush(stdout);
 }
 
@@ -115,7 +117,8 @@ int Fixture::open_file(const std::string& name, uint64_t size, int flags) {
   return track(::open(file(name, size).c_str(), flags | O_CLOEXEC));
 }
 
-long Fixture::configure(int fd, int file, uint32_t flags, uint64_t offset, uint64_t sizelimit, uint32_t block_size) {
+long Fixture::configure(int fd, int file, uint32_t flags, uint64_t offset, uint64_t sizelimit,
+                        uint32_t block_size) {
   loop_config config{};
   config.fd = static_cast<uint32_t>(file);
   config.block_size = block_size;
@@ -142,14 +145,13 @@ std::string Fixture::status(int fd, int file) {
   std::memset(&info, 0xee, sizeof info);
   const long result = ioctl_at(fd, LOOP_GET_STATUS64, &info);
   if (result < 0) return errno_name(result);
-  struct stat status{};
+  struct stat status {};
   ::fstat(file, &status);
-  return fmt::format("number={} offset={} sizelimit={} flags={:#x} crypt={}/{} name='{}' device={} inode={}",
-                     info.lo_number, uint64_t{info.lo_offset}, uint64_t{info.lo_sizelimit}, info.lo_flags,
-                     info.lo_encrypt_type, info.lo_encrypt_key_size,
-                     reinterpret_cast<const char*>(info.lo_file_name),
-                     info.lo_device == status.st_dev ? "same" : "other",
-                     info.lo_inode == status.st_ino ? "same" : "other");
+  return fmt::format(
+      "number={} offset={} sizelimit={} flags={:#x} crypt={}/{} name='{}' device={} inode={}", info.lo_number,
+      uint64_t{info.lo_offset}, uint64_t{info.lo_sizelimit}, info.lo_flags, info.lo_encrypt_type,
+      info.lo_encrypt_key_size, reinterpret_cast<const char*>(info.lo_file_name),
+      info.lo_device == status.st_dev ? "same" : "other", info.lo_inode == status.st_ino ? "same" : "other");
 }
 
 }  // namespace parity

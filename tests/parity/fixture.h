@@ -23,7 +23,7 @@ class Fixture {
   void print(const std::string& name, long result, const std::string& extra = {}) const;
   // The same with a text that is made after the result is there.
   template <typename F>
-    requires std::is_invocable_r_v<std::string, F>
+  requires std::is_invocable_r_v<std::string, F>
   void print(const std::string& name, long result, F&& extra) const {
     print(name, result, std::string(extra()));
   }
@@ -36,15 +36,17 @@ class Fixture {
   int open_file(const std::string& name, uint64_t size, int flags);
   int track(int fd);  // a descriptor of the system, closed at the end of the group
 
-  long ioctl(int fd, unsigned long command, unsigned long argument = 0) { return port.ioctl(fd, command, argument); }
+  long ioctl(int fd, unsigned long command, unsigned long argument = 0) {
+    return port.ioctl(fd, command, argument);
+  }
   template <typename T>
   long ioctl_at(int fd, unsigned long command, T* argument) {
     return port.ioctl(fd, command, reinterpret_cast<unsigned long>(argument));
   }
   long configure(int fd, int file, uint32_t flags = 0, uint64_t offset = 0, uint64_t sizelimit = 0,
                  uint32_t block_size = 0);
-  uint64_t size(int fd);      // BLKGETSIZE64
-  uint64_t sequence(int fd);  // BLKGETDISKSEQ
+  uint64_t size(int fd);                 // BLKGETSIZE64
+  uint64_t sequence(int fd);             // BLKGETDISKSEQ
   std::string status(int fd, int file);  // LOOP_GET_STATUS64 in words; dev and inode compared with the file's
 
   Port& port;

@@ -1,6 +1,6 @@
 // Prints what each case of one fixed list of calls gives: parity DIRECTORY FOLDER, where DIRECTORY has the
-// devices (/dev), or is "engine" for the engine without a mount, and FOLDER takes the backing files. With a group's name, only that;
-// with --clean, removes what an interrupted run has left.
+// devices (/dev), or is "engine" for the engine without a mount, and FOLDER takes the backing files. With a
+// group's name, only that; with --clean, removes what an interrupted run has left.
 #include <cstdio>
 #include <cstring>
 
@@ -21,10 +21,12 @@ int main(int argc, char** argv) {
     const char* name;
     void (*run)(parity::Fixture&);
   } groups[] = {
-      {"control", parity::control_cases},   {"bind", parity::bind_cases},         {"status", parity::status_cases},
-      {"clear", parity::clear_cases},       {"change", parity::change_cases},     {"property", parity::property_cases},
-      {"block", parity::block_cases},       {"discard", parity::discard_cases},   {"io", parity::io_cases},
-      {"direct", parity::direct_cases},     {"file", parity::file_cases},         {"partition", parity::partition_cases},
+      {"control", parity::control_cases}, {"bind", parity::bind_cases},
+      {"status", parity::status_cases},   {"clear", parity::clear_cases},
+      {"change", parity::change_cases},   {"property", parity::property_cases},
+      {"block", parity::block_cases},     {"discard", parity::discard_cases},
+      {"io", parity::io_cases},           {"direct", parity::direct_cases},
+      {"file", parity::file_cases},       {"partition", parity::partition_cases},
       {"table", parity::table_cases},
   };
   for (const auto& group : groups) {

@@ -10,7 +10,9 @@
 namespace parity {
 namespace {
 
-long result(long value) { return value < 0 ? -errno : value; }
+long result(long value) {
+  return value < 0 ? -errno : value;
+}
 
 // Devices by their path: a real kernel's, or those of the sandbox that this runs in.
 class PathPort final : public Port {
@@ -47,6 +49,8 @@ class PathPort final : public Port {
 
 }  // namespace
 
-std::unique_ptr<Port> path_port(const std::string& dev_directory) { return std::make_unique<PathPort>(dev_directory); }
+std::unique_ptr<Port> path_port(const std::string& dev_directory) {
+  return std::make_unique<PathPort>(dev_directory);
+}
 
 }  // namespace parity

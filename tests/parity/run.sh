@@ -26,6 +26,7 @@ declare -A kernel=() loopfs=()
 read_results() { # FILE ARRAY
   local line
   local -n results=$2
+  # shellcheck disable=SC2034 # a reference
   while IFS= read -r line; do results[${line%%: *}]=${line#*: }; done <"$1"
 }
 read_results kernel.txt kernel
