@@ -1,5 +1,7 @@
 // The program `loopfs`: what to do is in the command line, the doing elsewhere.
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <cstdio>
 
@@ -24,9 +26,19 @@ int act(const Message& message) {
   return message.status;
 }
 
+// With one of the standard descriptors closed, the first file that we open would be taken for it.
+void open_standard_descriptors() {
+  int fd;
+  do {
+    fd = ::open("/dev/null", O_RDWR);
+  } while (fd >= 0 && fd <= STDERR_FILENO);
+  if (fd > STDERR_FILENO) ::close(fd);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  open_standard_descriptors();
   const std::vector<std::string> words(argv + (argc > 0 ? 1 : 0), argv + argc);
   return std::visit([](const auto& what) { return act(what); }, loopfs::cli::parse_command_line(words));
 }

@@ -24,6 +24,7 @@
 #include "sys/mount_api.h"
 #include "sys/namespace.h"
 #include "sys/pidfd.h"
+#include "sys/process.h"
 #include "sys/remote_memory.h"
 #include "sys/seccomp.h"
 
@@ -206,6 +207,20 @@ class Worker {
     return outcome;
   }
 
+  // Goes on as a process of the caller's pid namespace. The server of an inner sandbox's instance sees no others, and
+  // could not tell an open from a stat. A caller in a user namespace below the one that owns its pid namespace lends
+  // no right to enter that; then it is not in an inner sandbox's, and ours sees us as we are.
+  // The sandbox's root can see us there, and trace us: nothing but `kept` is left for it to take.
+  Result<void> join_pid_namespace(int kept) const {
+    if (auto entered = sys::enter_namespaces(fd(kPidNamespace), CLONE_NEWPID); !entered) return {};
+    if (auto closed = sys::close_all_except(kept); !closed) return closed;
+    const pid_t child = ::fork();
+    if (child < 0) return errno_fail("fork");
+    if (child == 0) return sys::die_with_parent();
+    ::waitpid(child, nullptr, 0);
+    ::_exit(0);
+  }
+
   struct Seen {
     Fd fd;              // may be none
     uint64_t size = 0;  // bytes
@@ -225,7 +240,7 @@ class Worker {
     if (child == 0) {
       (void)sys::die_with_parent();
       auto entered = enter();
-      const Result<Seen> seen = entered ? act() : Result<Seen>(propagate(entered));
+      const Result<Seen> seen = entered ? act(ends->second.get()) : Result<Seen>(propagate(entered));
       const Header header{seen ? 0 : std::max(seen.error().code, 1), seen ? seen->size : 0};
       const int fds[] = {seen ? seen->fd.get() : -1};
       (void)sys::send_message(ends->second.get(), std::as_bytes(std::span(&header, 1)),
@@ -249,7 +264,8 @@ class Worker {
     Image image{.fd = fd(kImage), .offset = request_.offset, .size = request_.size};
     if (request_.device_path.empty()) return image;
     // The size too: an instance answers nobody outside of its user namespace.
-    auto opened = in_child([&]() -> Result<Seen> {
+    auto opened = in_child([&](int socket) -> Result<Seen> {
+      if (auto joined = join_pid_namespace(socket); !joined) return propagate(joined);
       const int mode = request_.read_only ? O_RDONLY : O_RDWR;
       Seen device{.fd = Fd(::open(request_.device_path.c_str(), mode | O_CLOEXEC | O_NONBLOCK))};
       if (!device.fd.valid()) return errno_fail("open '{}'", request_.device_path);
@@ -267,7 +283,7 @@ class Worker {
 
   // libblkid reads hostile bytes: in a child that can do no more than the sandbox itself.
   Result<void> probe_in_child(const Image& image) {
-    auto probed = in_child([&]() -> Result<Seen> {
+    auto probed = in_child([&](int) -> Result<Seen> {
       const rlimit memory{512u << 20, 512u << 20};
       ::setrlimit(RLIMIT_AS, &memory);
       ::alarm(static_cast<unsigned>(kStartTime.count()));

@@ -15,6 +15,7 @@ enum RequestFd : size_t {
   kMountNamespace,
   kRootDirectory,
   kWorkingDirectory,
+  kPidNamespace,
   kCallerFds,  // how many every request has
   kListener = kCallerFds,
   kImage,

@@ -38,7 +38,7 @@ Result<Fd> Target::open(const char* name) const {
 
 Result<std::vector<Fd>> Target::places() const {
   std::vector<Fd> fds;
-  for (const char* name : {"ns/user", "ns/mnt", "root", "cwd"}) {
+  for (const char* name : {"ns/user", "ns/mnt", "root", "cwd", "ns/pid"}) {
     auto fd = open(name);
     if (!fd) return propagate(fd);
     fds.push_back(std::move(*fd));

@@ -52,6 +52,13 @@ Result<void> close_from_at_exec(unsigned first) {
   return {};
 }
 
+Result<void> close_all_except(int kept) {
+  const auto number = static_cast<unsigned>(kept);
+  if (number > 0 && ::syscall(SYS_close_range, 0U, number - 1, 0U) != 0) return errno_fail("close_range");
+  if (::syscall(SYS_close_range, number + 1, ~0U, 0U) != 0) return errno_fail("close_range");
+  return {};
+}
+
 Result<std::vector<sock_filter>> compile_filter(void* context) {
   const Fd file(::memfd_create("filter", MFD_CLOEXEC));
   if (!file.valid()) return errno_fail("memfd_create");

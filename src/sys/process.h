@@ -29,6 +29,9 @@ Result<void> limit_capabilities(const std::vector<int>& kept);
 // Makes every descriptor from `first` on close at execve(2).
 Result<void> close_from_at_exec(unsigned first);
 
+// Closes every descriptor but `kept`, those that objects own too: for a child that will not return from its fork.
+Result<void> close_all_except(int kept);
+
 // The BPF program of a libseccomp filter context.
 Result<std::vector<sock_filter>> compile_filter(void* context);
 

@@ -17,6 +17,15 @@ assert_status 143 nest sh -c 'kill -TERM $$'
 assert_eq "$(nest id -u)" 0
 assert_eq "$(nest pwd)" "$PWD"
 nest unshare -Urmpfn sh -ec 'mount -t proc proc /proc; mount -t sysfs sysfs /mnt'
+# The outer supervisor mounts the inner one's devices.
+if command -v mkfs.ext4 fuse2fs >/dev/null; then
+  truncate -s 16M image
+  mkfs.ext4 -q image
+  mkdir m
+  assert_eq "$(nest sh -c 'mount -o loop image m && echo text >m/file && cat m/file && findmnt -no SOURCE m && umount m && losetup -a')" \
+    $'text\n/dev/loop0'
+  e2fsck -fn image >/dev/null
+fi
 # The end of an outer one is the end of the inner ones.
 tag=93$RANDOM
 setsid "$LOOPFS" run -- "$LOOPFS" run -- sleep $tag &
