@@ -82,6 +82,137 @@ void io_at(Fixture& f, int fd, const std::string& when, uint64_t size) {
   f.print(fmt::format("fsync {}", when), f.port.sync(fd));
 }
 
+void changed_files(Fixture& f) {
+  // A file that shrinks under its device. Direct reads, so that no cache answers.
+  int a = f.open("a", O_RDWR);
+  const int file = f.open_file("x", kMiB, O_RDWR);
+  f.print("bind", f.configure(a, file));
+  (void)!::ftruncate(file, 8192);
+  f.print("size after shrinking", 0, fmt::format("{}", f.size(a)));
+  const int direct = f.open("a", O_RDWR | O_DIRECT);
+  std::memset(buffer(), 'x', 8192);
+  f.print("read what is gone", f.port.read(direct, buffer(), 4096, 65536));
+  std::memset(buffer(), 'x', 8192);
+  f.print("read across the new end", f.port.read(direct, buffer(), 8192, 4096));
+  f.print("write past the new end", f.port.write(direct, buffer(), 4096, 65536));
+  f.print("fsync", f.port.sync(direct));
+  struct stat status {};
+  ::fstat(file, &status);
+  f.print("the file's size then", 0, fmt::format("{}", status.st_size));
+  f.end();
+
+  f.begin("file");
+  a = f.open("a", O_RDWR);
+  const int empty = f.open_file("x", 0, O_RDWR);
+  f.print("bind an empty file", f.configure(a, empty), [&] { return fmt::format("{}", f.size(a)); });
+  f.print("read of nothing", f.port.read(a, buffer(), 512, 0));
+  f.print("write to nothing", f.port.write(a, buffer(), 512, 0));
+  f.end();
+
+  f.begin("file");
+  a = f.open("a", O_RDWR);
+  const int gone = f.open_file("unlinked", kMiB, O_RDWR);
+  f.print("bind", f.configure(a, gone));
+  f.print("own node as the file of another", f.configure(f.open("b", O_RDWR), a));
+}
+
+void device_on_device(Fixture& f) {
+  int a = f.open("a", O_RDWR);
+  int b = f.open("b", O_RDWR);
+  const int lower = f.open_file("x", kMiB, O_RDWR);
+  f.print("bind lower", f.configure(a, lower));
+  f.print("bind upper", f.configure(b, a, 0, 4096), [&] { return fmt::format("size={}", f.size(b)); });
+  if (f.port.mounted()) {
+    loop_info64 info{};
+    struct stat node {};
+    f.ioctl_at(b, LOOP_GET_STATUS64, &info);
+    ::stat(f.port.path("a").c_str(), &node);
+    f.print("upper's status shows the lower node", 0,
+            fmt::format("device={} inode={} rdevice={}", info.lo_device == node.st_dev,
+                        info.lo_inode == node.st_ino, info.lo_rdevice == node.st_rdev));
+  }
+  char c = 0;
+  f.port.read(b, &c, 1, 0);
+  f.print("read through both", 0, letter(c));
+  std::memset(buffer(), 'q', 4096);
+  f.print("write through both", f.port.write(b, buffer(), 4096, 0));
+  f.print("fsync through both", f.port.sync(b));
+  f.print("a circle", f.configure(a, b));
+  f.print("CLR_FD lower", f.ioctl(a, LOOP_CLR_FD), [&] { return f.status(a, lower); });
+  f.print("CLR_FD upper", f.ioctl(b, LOOP_CLR_FD));
+  f.close(b);
+  f.close(a);
+  a = f.open("a", O_RDWR);
+  f.print("lower then", 0, f.status(a, lower));
+  (void)!::pread(lower, &c, 1, 4096);
+  f.print("the file has it", 0, letter(c));
+}
+
+void seeks(Fixture& f) {
+  int a = f.open("a", O_RDWR);
+  f.print("bind", f.configure(a, f.open_file("x", kMiB, O_RDWR)));
+  f.close(a);
+  a = f.open("a", O_RDWR);
+  const auto seek = [&](off_t offset, int whence) {
+    const off_t at = ::lseek(a, offset, whence);
+    return at < 0 ? -errno : at;
+  };
+  f.print("lseek SET", seek(4096, SEEK_SET));
+  f.print("lseek CUR", seek(512, SEEK_CUR));
+  f.print("lseek END", seek(0, SEEK_END));
+  f.print("lseek END -512", seek(-512, SEEK_END));
+  f.print("lseek past the end", seek(static_cast<off_t>(kMiB) + 1, SEEK_SET));
+  f.print("lseek END 1", seek(1, SEEK_END));
+  f.print("lseek negative", seek(-1, SEEK_SET));
+  f.print("lseek DATA", seek(0, SEEK_DATA));
+  f.print("lseek HOLE", seek(0, SEEK_HOLE));
+  f.print("lseek 99", seek(0, 99));
+}
+
+void mapped_and_other_calls(Fixture& f) {
+  int a = f.open("a", O_RDWR);
+  f.print("bind", f.configure(a, f.open_file("x", kMiB, O_RDWR)));
+  f.close(a);
+  a = f.open("a", O_RDWR);
+  char c = 0;
+  char* map = static_cast<char*>(::mmap(nullptr, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, a, 0));
+  f.print("mmap", map == MAP_FAILED ? -errno : 0);
+  if (map != MAP_FAILED) {
+    f.print("mapped byte", 0, letter(map[0]));
+    map[0] = 'M';
+    f.print("msync", ::msync(map, 8192, MS_SYNC) < 0 ? -errno : 0);
+    ::munmap(map, 8192);
+    (void)!::pread(a, &c, 1, 0);
+    f.print("byte written through the map", 0, letter(c));
+  }
+  const auto call = [](long result) { return result < 0 ? -errno : result; };
+  f.print("ftruncate", call(::ftruncate(a, 4096)));
+  struct stat device {};
+  long result = call(::stat(f.port.path("a").c_str(), &device));
+  f.print("stat of the path", result,
+          fmt::format("mode={:o} rdev={}:{} size={}", device.st_mode, device.st_rdev >> 8,
+                      device.st_rdev & 0xff, device.st_size));
+  result = call(::fstat(a, &device));
+  f.print("fstat of the descriptor", result,
+          fmt::format("mode={:o} size={}", device.st_mode & S_IFMT, device.st_size));
+  int number = 0;
+  result = call(::ioctl(a, FIONREAD, &number));
+  f.print("FIONREAD", result, fmt::format("{}", number));
+  result = call(::ioctl(a, FIGETBSZ, &number));
+  f.print("FIGETBSZ", result, fmt::format("{}", number));
+  f.print("posix_fadvise", -::posix_fadvise(a, 0, 0, POSIX_FADV_DONTNEED));
+  f.print("fdatasync", call(::fdatasync(a)));
+  f.print("sync_file_range", call(::sync_file_range(a, 0, 4096, SYNC_FILE_RANGE_WRITE)));
+  f.print("open O_CREAT|O_EXCL",
+          call(::open(f.port.path("a").c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600)));
+  const int truncating =
+      static_cast<int>(call(::open(f.port.path("a").c_str(), O_RDWR | O_TRUNC | O_CLOEXEC)));
+  f.print("open O_TRUNC", truncating >= 0 ? 0 : truncating);
+  f.track(truncating);
+  f.print("size after O_TRUNC", 0, fmt::format("{}", f.size(a)));
+  f.print("open O_DIRECTORY", call(::open(f.port.path("a").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)));
+}
+
 }  // namespace
 
 void io_cases(Fixture& f) {
@@ -224,132 +355,17 @@ void direct_cases(Fixture& f) {
 }
 
 void file_cases(Fixture& f) {
-  // A file that shrinks under its device. Direct reads, so that no cache answers.
-  int a = f.open("a", O_RDWR);
-  const int file = f.open_file("x", kMiB, O_RDWR);
-  f.print("bind", f.configure(a, file));
-  (void)!::ftruncate(file, 8192);
-  f.print("size after shrinking", 0, fmt::format("{}", f.size(a)));
-  const int direct = f.open("a", O_RDWR | O_DIRECT);
-  std::memset(buffer(), 'x', 8192);
-  f.print("read what is gone", f.port.read(direct, buffer(), 4096, 65536));
-  std::memset(buffer(), 'x', 8192);
-  f.print("read across the new end", f.port.read(direct, buffer(), 8192, 4096));
-  f.print("write past the new end", f.port.write(direct, buffer(), 4096, 65536));
-  f.print("fsync", f.port.sync(direct));
-  struct stat status {};
-  ::fstat(file, &status);
-  f.print("the file's size then", 0, fmt::format("{}", status.st_size));
+  changed_files(f);
   f.end();
-
   f.begin("file");
-  a = f.open("a", O_RDWR);
-  const int empty = f.open_file("x", 0, O_RDWR);
-  f.print("bind an empty file", f.configure(a, empty), [&] { return fmt::format("{}", f.size(a)); });
-  f.print("read of nothing", f.port.read(a, buffer(), 512, 0));
-  f.print("write to nothing", f.port.write(a, buffer(), 512, 0));
+  device_on_device(f);
+  if (!f.port.mounted()) return;
   f.end();
-
   f.begin("file");
-  a = f.open("a", O_RDWR);
-  const int gone = f.open_file("unlinked", kMiB, O_RDWR);
-  f.print("bind", f.configure(a, gone));
-  f.print("own node as the file of another", f.configure(f.open("b", O_RDWR), a));
+  seeks(f);
   f.end();
-
-  // A device on a device.
   f.begin("file");
-  a = f.open("a", O_RDWR);
-  int b = f.open("b", O_RDWR);
-  const int lower = f.open_file("x", kMiB, O_RDWR);
-  f.print("bind lower", f.configure(a, lower));
-  f.print("bind upper", f.configure(b, a, 0, 4096), [&] { return fmt::format("size={}", f.size(b)); });
-  if (f.port.mounted()) {
-    loop_info64 info{};
-    struct stat node {};
-    f.ioctl_at(b, LOOP_GET_STATUS64, &info);
-    ::stat(f.port.path("a").c_str(), &node);
-    f.print("upper's status shows the lower node", 0,
-            fmt::format("device={} inode={} rdevice={}", info.lo_device == node.st_dev,
-                        info.lo_inode == node.st_ino, info.lo_rdevice == node.st_rdev));
-  }
-  char c = 0;
-  f.port.read(b, &c, 1, 0);
-  f.print("read through both", 0, letter(c));
-  std::memset(buffer(), 'q', 4096);
-  f.print("write through both", f.port.write(b, buffer(), 4096, 0));
-  f.print("fsync through both", f.port.sync(b));
-  f.print("a circle", f.configure(a, b));
-  f.print("CLR_FD lower", f.ioctl(a, LOOP_CLR_FD), [&] { return f.status(a, lower); });
-  f.print("CLR_FD upper", f.ioctl(b, LOOP_CLR_FD));
-  f.close(b);
-  f.close(a);
-  a = f.open("a", O_RDWR);
-  f.print("lower then", 0, f.status(a, lower));
-  (void)!::pread(lower, &c, 1, 4096);
-  f.print("the file has it", 0, letter(c));
-  f.end();
-
-  if (!f.port.mounted()) {
-    f.begin("file");
-    return;
-  }
-  f.begin("file");
-  a = f.open("a", O_RDWR);
-  f.print("bind", f.configure(a, f.open_file("x", kMiB, O_RDWR)));
-  f.close(a);
-  a = f.open("a", O_RDWR);
-  const auto seek = [&](off_t offset, int whence) {
-    const off_t at = ::lseek(a, offset, whence);
-    return at < 0 ? -errno : at;
-  };
-  f.print("lseek SET", seek(4096, SEEK_SET));
-  f.print("lseek CUR", seek(512, SEEK_CUR));
-  f.print("lseek END", seek(0, SEEK_END));
-  f.print("lseek END -512", seek(-512, SEEK_END));
-  f.print("lseek past the end", seek(static_cast<off_t>(kMiB) + 1, SEEK_SET));
-  f.print("lseek END 1", seek(1, SEEK_END));
-  f.print("lseek negative", seek(-1, SEEK_SET));
-  f.print("lseek DATA", seek(0, SEEK_DATA));
-  f.print("lseek HOLE", seek(0, SEEK_HOLE));
-  f.print("lseek 99", seek(0, 99));
-  seek(0, SEEK_SET);
-  char* map = static_cast<char*>(::mmap(nullptr, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, a, 0));
-  f.print("mmap", map == MAP_FAILED ? -errno : 0);
-  if (map != MAP_FAILED) {
-    f.print("mapped byte", 0, letter(map[0]));
-    map[0] = 'M';
-    f.print("msync", ::msync(map, 8192, MS_SYNC) < 0 ? -errno : 0);
-    ::munmap(map, 8192);
-    (void)!::pread(a, &c, 1, 0);
-    f.print("byte written through the map", 0, letter(c));
-  }
-  const auto call = [](long result) { return result < 0 ? -errno : result; };
-  f.print("ftruncate", call(::ftruncate(a, 4096)));
-  struct stat device {};
-  long result = call(::stat(f.port.path("a").c_str(), &device));
-  f.print("stat of the path", result,
-          fmt::format("mode={:o} rdev={}:{} size={}", device.st_mode, device.st_rdev >> 8,
-                      device.st_rdev & 0xff, device.st_size));
-  result = call(::fstat(a, &device));
-  f.print("fstat of the descriptor", result,
-          fmt::format("mode={:o} size={}", device.st_mode & S_IFMT, device.st_size));
-  int number = 0;
-  result = call(::ioctl(a, FIONREAD, &number));
-  f.print("FIONREAD", result, fmt::format("{}", number));
-  result = call(::ioctl(a, FIGETBSZ, &number));
-  f.print("FIGETBSZ", result, fmt::format("{}", number));
-  f.print("posix_fadvise", -::posix_fadvise(a, 0, 0, POSIX_FADV_DONTNEED));
-  f.print("fdatasync", call(::fdatasync(a)));
-  f.print("sync_file_range", call(::sync_file_range(a, 0, 4096, SYNC_FILE_RANGE_WRITE)));
-  f.print("open O_CREAT|O_EXCL",
-          call(::open(f.port.path("a").c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600)));
-  const int truncating =
-      static_cast<int>(call(::open(f.port.path("a").c_str(), O_RDWR | O_TRUNC | O_CLOEXEC)));
-  f.print("open O_TRUNC", truncating >= 0 ? 0 : truncating);
-  f.track(truncating);
-  f.print("size after O_TRUNC", 0, fmt::format("{}", f.size(a)));
-  f.print("open O_DIRECTORY", call(::open(f.port.path("a").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)));
+  mapped_and_other_calls(f);
 }
 
 void partition_cases(Fixture& f) {
