@@ -11,11 +11,14 @@ namespace {
 
 constexpr int kUsage = 2;
 
-// The command is no option of ours, so CLI11 does not know it.
-struct RunFormatter : CLI::Formatter {
-  std::string make_usage(const CLI::App*, std::string) const override {
-    return "Usage: loopfs run [OPTIONS] [--] COMMAND [ARGUMENT...]\n";
-  }
+// The usage line in full: CLI11 knows neither the command of `run` nor, in a subcommand's help, the program.
+class UsageFormatter : public CLI::Formatter {
+ public:
+  explicit UsageFormatter(std::string words) : words_(std::move(words)) {}
+  std::string make_usage(const CLI::App*, std::string) const override { return "Usage: " + words_ + "\n"; }
+
+ private:
+  std::string words_;
 };
 
 struct Parser {
@@ -33,7 +36,7 @@ struct Parser {
     app.require_subcommand(1);
     run_command =
         app.add_subcommand("run", "Run a command with loop devices of its own, as root of a sandbox.");
-    run_command->formatter(std::make_shared<RunFormatter>());
+    run_command->formatter(std::make_shared<UsageFormatter>("loopfs run [OPTIONS] [--] COMMAND [ARGUMENT...]"));
     run_command->add_option("--root", run.root, "Use this directory as the root file system")
         ->type_name("DIR");
     run_command
@@ -50,6 +53,7 @@ struct Parser {
         ->type_name("FILE");
     run_command->add_flag("-q,--quiet", run.quiet, "Say nothing but errors");
     doctor_command = app.add_subcommand("doctor", "Tell what this machine has and lacks for `loopfs run`.");
+    doctor_command->formatter(std::make_shared<UsageFormatter>("loopfs doctor [OPTIONS]"));
     doctor_command->add_option("--config", doctor.config, "Read this file in place of loopfs.toml")
         ->type_name("FILE");
   }

@@ -98,7 +98,8 @@ TEST(Options, Texts) {
   EXPECT_EQ(text_of({"--version"}), "loopfs " LOOPFS_VERSION);
   EXPECT_THAT(text_of({"--help"}), HasSubstr("doctor"));
   EXPECT_THAT(text_of({"run", "--help"}), HasSubstr("--bind"));
-  EXPECT_THAT(text_of({"run", "--help"}), HasSubstr("COMMAND"));
+  EXPECT_THAT(text_of({"run", "--help"}), HasSubstr("Usage: loopfs run [OPTIONS] [--] COMMAND"));
+  EXPECT_THAT(text_of({"doctor", "--help"}), HasSubstr("Usage: loopfs doctor"));
   EXPECT_THAT(text_of({"doctor", "--help"}), HasSubstr("--config"));
 }
 
