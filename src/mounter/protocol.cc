@@ -5,9 +5,9 @@
 namespace loopfs::mounter {
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Request, operation, path, follow, flags, device, asked_type, source, executable,
-                                   command, options, offset_option, device_path, offset, size, attributes,
+                                   command, options, offset_option, device_path, image_device, image_inode, offset, size, attributes,
                                    read_only, synchronous, replace, notification)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Reply, error, line, device, node, mode, on_fuse)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Reply, error, line, device, node, inode, mode, on_fuse)
 
 namespace {
 

@@ -31,7 +31,9 @@ struct Request {
   std::vector<std::string> command;       // argv, with {image}, {mountpoint}, {options}
   std::vector<std::string> options;
   std::string offset_option;              // "offset={offset}"
-  std::string device_path;                // opened as the image by the worker
+  std::string device_path;                // opened as the image by the worker, who then checks that it is ...
+  dev_t image_device = 0;                 // ... on this file system (st_dev), and ...
+  ino_t image_inode = 0;                  // ... this node's file (st_ino)
   uint64_t offset = 0, size = 0;          // of the file system in the image, bytes
   uint64_t attributes = 0;                // MOUNT_ATTR_*
   bool read_only = false, synchronous = false;
@@ -44,6 +46,7 @@ struct Reply {
   std::string line;      // why, for the user; may be empty
   dev_t device = 0;      // kStat, kUnmount: st_dev; kMount: of the new mount
   dev_t node = 0;        // kStat: st_rdev
+  ino_t inode = 0;       // kStat: st_ino
   mode_t mode = 0;       // kStat: st_mode
   bool on_fuse = false;  // kStat: the file is on a FUSE file system
   // kMount: two descriptors come with it, a pidfd of the program and a duplicate of its /dev/fuse.

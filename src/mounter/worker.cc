@@ -102,6 +102,7 @@ class Worker {
     Reply reply;
     reply.device = makedev(status->stx_dev_major, status->stx_dev_minor);
     reply.node = makedev(status->stx_rdev_major, status->stx_rdev_minor);
+    reply.inode = status->stx_ino;
     reply.mode = status->stx_mode;
     // Only where it matters: statfs(2) does ask the file system.
     reply.on_fuse = S_ISBLK(reply.mode) && ::fstatfs(place->get(), &filesystem) == 0 && filesystem.f_type == kFuseMagic;
@@ -271,6 +272,10 @@ class Worker {
       if (!device.fd.valid()) return errno_fail("open '{}'", request_.device_path);
       struct stat status;
       if (::fstat(device.fd.get(), &status) != 0) return errno_fail("fstat '{}'", request_.device_path);
+      // The name may lead elsewhere by now.
+      if (!S_ISREG(status.st_mode) || status.st_dev != request_.image_device || status.st_ino != request_.image_inode) {
+        return fail(EAGAIN, "open '{}'", request_.device_path);
+      }
       device.size = static_cast<uint64_t>(status.st_size);
       return device;
     });

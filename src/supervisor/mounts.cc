@@ -17,7 +17,7 @@ bool disconnected(const Fd& channel) {
 }
 
 Mounts::Known known(const Mount& mount) {
-  return {mount.device, mount.read_only, mount.source, mount.type, mount.node, mount.hold};
+  return {mount.device, mount.read_only, mount.instance, mount.inode, mount.source, mount.type, mount.node, mount.hold};
 }
 
 }  // namespace

@@ -22,6 +22,8 @@ struct Mount {
   std::optional<engine::NodeId> node;        // of our instance; none: of an inner sandbox's
   std::shared_ptr<engine::MountHold> hold;   // likewise; shared while a remount replaces one mount by another
   bool read_only = false;
+  dev_t instance = 0;   // st_dev and st_ino of the device's node
+  ino_t inode = 0;
   std::string source, type, program;  // for messages, and for a remount
   Fd pidfd;    // of the FUSE program
   Fd channel;  // a duplicate of its /dev/fuse: tells whether the file system is still mounted anywhere
@@ -44,6 +46,8 @@ class Mounts {
   struct Known {
     dev_t device = 0;
     bool read_only = false;
+    dev_t instance = 0;
+    ino_t inode = 0;
     std::string source, type;
     std::optional<engine::NodeId> node;
     std::shared_ptr<engine::MountHold> hold;

@@ -52,6 +52,8 @@ struct Supervisor::Wanted {
   std::vector<Fd> places;
   std::optional<engine::NodeId> node;  // of our instance; none: of an inner sandbox's
   std::string name;                    // "/dev/loop0p1"
+  dev_t instance = 0;                  // st_dev and st_ino of the source
+  ino_t inode = 0;
   bool replace = false;
 
   bool read_only() const { return (flags & MS_RDONLY) != 0; }
@@ -91,7 +93,11 @@ void Supervisor::receive() {
     // POLLHUP: nobody is left below the filter.
     if (waits[1].revents != 0 || (waits[0].revents & (POLLHUP | POLLERR)) != 0) return;
     auto notification = sys::receive_notification(options_.listener.get());
-    if (!notification) return;
+    if (!notification) {
+      options_.report(fmt::format("{}: mounting is over in this sandbox", notification.error().message()));
+      options_.listener.reset();  // nobody is to wait for an answer: mount(2) is ENOSYS from here on
+      return;
+    }
     if (*notification) dispatch(**notification);
   }
 }
@@ -187,6 +193,8 @@ Supervisor::Answer Supervisor::mount(const Target& target) {
   wanted.flags = without_magic(target.notification().arguments[3]);
   wanted.places = std::move(*places);
   wanted.name = "/dev/" + node->name();
+  wanted.instance = found.device;
+  wanted.inode = found.inode;
   if (found.device == options_.instance_device) wanted.node = *node;
   return mount_device(target, wanted);
 }
@@ -207,6 +215,8 @@ Supervisor::Answer Supervisor::mount_device(const Target& target, const Wanted& 
   }
   Mount record;
   record.node = wanted.node;
+  record.instance = wanted.instance;
+  record.inode = wanted.inode;
   record.source = wanted.name;
   record.type = wanted.type;
   record.program = program->command.front();
@@ -273,6 +283,8 @@ Supervisor::Answer Supervisor::start_program(const Target& target, const Wanted&
     fds.push_back(hold->backing_fd());
   } else {
     request.device_path = wanted.source_path;
+    request.image_device = wanted.instance;
+    request.image_inode = wanted.inode + 1;  // a node's file comes next to its device: fusefs/node_table.h
   }
   auto answer = options_.agent->ask(request, fds);
   if (!answer) return code_of(answer.error());
@@ -306,6 +318,8 @@ Supervisor::Answer Supervisor::remount(const Target& target) {
     wanted.places = std::move(*places);
     wanted.node = known->node;
     wanted.name = known->source;
+    wanted.instance = known->instance;
+    wanted.inode = known->inode;
     wanted.replace = true;
     return remount_writable(target, wanted, *known);
   }
@@ -327,6 +341,8 @@ Supervisor::Answer Supervisor::remount_writable(const Target& target, const Want
   if (!executable) return EROFS;
   Mount record;
   record.node = wanted.node;
+  record.instance = wanted.instance;
+  record.inode = wanted.inode;
   record.hold = known.hold;
   record.source = wanted.name;
   record.type = wanted.type;
