@@ -7,12 +7,12 @@
 //   if (!r) return propagate(r, "attach '{}'", file);   hand it on with context in front
 #pragma once
 
+#include <fmt/format.h>
+
 #include <cerrno>
 #include <string>
-#include <utility>
-
-#include <fmt/format.h>
 #include <tl/expected.hpp>
+#include <utility>
 
 namespace loopfs::base {
 

@@ -5,7 +5,9 @@
 namespace loopfs::base {
 namespace {
 
-Result<int> fails() { return fail(EBUSY, "LOOP_CONFIGURE loop{}", 3); }
+Result<int> fails() {
+  return fail(EBUSY, "LOOP_CONFIGURE loop{}", 3);
+}
 
 TEST(Error, MessageNamesTheActTheOperandAndTheReason) {
   EXPECT_EQ(fails().error().message(), "LOOP_CONFIGURE loop3: Device or resource busy");
@@ -23,7 +25,9 @@ TEST(Error, ErrnoFailTakesErrno) {
   EXPECT_EQ(result.error().code, ENOSPC);
 }
 
-TEST(Error, AnErrorWithoutAnErrnoIsItsText) { EXPECT_EQ((Error{0, "no such option"}).message(), "no such option"); }
+TEST(Error, AnErrorWithoutAnErrnoIsItsText) {
+  EXPECT_EQ((Error{0, "no such option"}).message(), "no such option");
+}
 
 }  // namespace
 }  // namespace loopfs::base

@@ -9,7 +9,9 @@
 namespace loopfs::base {
 namespace {
 
-bool is_open(int fd) { return ::fcntl(fd, F_GETFD) >= 0; }
+bool is_open(int fd) {
+  return ::fcntl(fd, F_GETFD) >= 0;
+}
 
 TEST(Fd, ClosesAtTheEndOfItsScopeAndKeepsErrno) {
   int raw = -1;

@@ -19,7 +19,9 @@ namespace {
 
 constexpr uint32_t kInitialDevices = 8;  // loop0 to loop7 at once, as the kernel's own default
 
-void report(const std::string& line) { std::fprintf(stderr, "loopfs: %s\n", line.c_str()); }
+void report(const std::string& line) {
+  std::fprintf(stderr, "loopfs: %s\n", line.c_str());
+}
 
 // Everything of one sandbox, in the order in which it is made. Members are destroyed in the reverse order.
 class Run {
@@ -60,7 +62,8 @@ class Run {
 
   Result<void> start_servers() {
     engine_ = engine::UserEngine::create(
-        {.max = options_.max, .initial_devices = std::min(options_.max.value_or(kInitialDevices), kInitialDevices)});
+        {.max = options_.max,
+         .initial_devices = std::min(options_.max.value_or(kInitialDevices), kInitialDevices)});
     links_ = std::make_unique<sandbox::DevLinks>(sandbox_->dev_directory());
     engine_->add_observer(links_.get());
     for (const auto& node : engine_->nodes()) links_->node_added(node);
@@ -71,7 +74,8 @@ class Run {
     if (!instance) return propagate(instance);
     instance_ = std::move(*instance);
     engine_->add_observer(instance_.get());
-    auto views = view::ViewServer::create({.engine = engine_.get(), .channels = sandbox_->take_view_channels()});
+    auto views =
+        view::ViewServer::create({.engine = engine_.get(), .channels = sandbox_->take_view_channels()});
     if (!views) return propagate(views);
     views_ = std::move(*views);
     instance_->start();
@@ -85,8 +89,10 @@ class Run {
     if (!listener) return propagate(listener);
     if (!*listener) {
       if (!supervisor::outer_supervisor_is_loopfs()) {
-        tell("another seccomp supervisor is in charge here: mounting loop devices is not possible in this sandbox;"
-             " losetup, mkfs and the devices themselves work");
+        tell(
+            "another seccomp supervisor is in charge here: mounting loop devices is not possible in this "
+            "sandbox;"
+            " losetup, mkfs and the devices themselves work");
       }
       return {};
     }

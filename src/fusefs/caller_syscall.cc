@@ -14,8 +14,12 @@ namespace {
 
 constexpr OpenFlags kNoOpen{};
 
-OpenFlags direct(uint64_t flags) { return {true, false, flags}; }
-OpenFlags indirect(uint64_t address) { return {true, true, address}; }
+OpenFlags direct(uint64_t flags) {
+  return {true, false, flags};
+}
+OpenFlags indirect(uint64_t address) {
+  return {true, true, address};
+}
 
 #ifdef __x86_64__
 constexpr uint64_t kX32Bit = 0x40000000;
@@ -28,12 +32,18 @@ bool is_32_bit(const sys::SystemCall& call) {
 // The numbers of arch/x86/entry/syscalls/syscall_32.tbl.
 OpenFlags open_flags_of_i386(const sys::SystemCall& call) {
   switch (call.number) {
-    case 5: return direct(call.arguments[1]);       // open
-    case 8: return direct(O_WRONLY);                // creat
-    case 295: return direct(call.arguments[2]);     // openat
-    case 437: return indirect(call.arguments[2]);   // openat2
-    case 426: return direct(0);                     // io_uring_enter
-    default: return kNoOpen;
+    case 5:
+      return direct(call.arguments[1]);  // open
+    case 8:
+      return direct(O_WRONLY);  // creat
+    case 295:
+      return direct(call.arguments[2]);  // openat
+    case 437:
+      return indirect(call.arguments[2]);  // openat2
+    case 426:
+      return direct(0);  // io_uring_enter
+    default:
+      return kNoOpen;
   }
 }
 #endif
@@ -49,13 +59,19 @@ OpenFlags open_flags_of(const sys::SystemCall& call) {
 #endif
   switch (number) {
 #ifdef SYS_open
-    case SYS_open: return direct(call.arguments[1]);
-    case SYS_creat: return direct(O_WRONLY);
+    case SYS_open:
+      return direct(call.arguments[1]);
+    case SYS_creat:
+      return direct(O_WRONLY);
 #endif
-    case SYS_openat: return direct(call.arguments[2]);
-    case SYS_openat2: return indirect(call.arguments[2]);
-    case SYS_io_uring_enter: return direct(0);
-    default: return kNoOpen;
+    case SYS_openat:
+      return direct(call.arguments[2]);
+    case SYS_openat2:
+      return indirect(call.arguments[2]);
+    case SYS_io_uring_enter:
+      return direct(0);
+    default:
+      return kNoOpen;
   }
 }
 
@@ -64,7 +80,9 @@ Intent intent_of_flags(uint64_t flags) {
   return {.opens = true, .exclusive = (flags & O_EXCL) != 0};
 }
 
-bool takes_image_files_only(std::string_view program) { return program == "mkfs.btrfs"; }
+bool takes_image_files_only(std::string_view program) {
+  return program == "mkfs.btrfs";
+}
 
 Intent intent_of(pid_t tid) {
   const auto call = sys::system_call_of(tid);

@@ -11,8 +11,8 @@ namespace loopfs::fusefs {
 
 // What the caller is about to do with the name it looks up.
 struct Intent {
-  bool opens = false;       // it will open the node for I/O: the answer is a regular file
-  bool exclusive = false;   // ... with O_EXCL
+  bool opens = false;      // it will open the node for I/O: the answer is a regular file
+  bool exclusive = false;  // ... with O_EXCL
 };
 
 // How the caller's flags have to be found: openat2(2) has them in memory.
@@ -23,7 +23,8 @@ struct OpenFlags {
 };
 
 // Pure: the system calls that open a path, of x86-64, of aarch64 and, told by registers below 4 GiB, of i386.
-// io_uring opens count as opening: from io_uring_enter(2), or from a worker thread, which is in no system call.
+// io_uring opens count as opening: from io_uring_enter(2), or from a worker thread, which is in no system
+// call.
 OpenFlags open_flags_of(const sys::SystemCall& call);
 
 // Pure: O_PATH is a stat in disguise.

@@ -7,7 +7,8 @@
 namespace loopfs::fusefs {
 namespace {
 
-sys::SystemCall call_of(int64_t number, std::array<uint64_t, 6> arguments, uint64_t registers = 0x7fff00001000) {
+sys::SystemCall call_of(int64_t number, std::array<uint64_t, 6> arguments,
+                        uint64_t registers = 0x7fff00001000) {
   return {number, arguments, registers, registers};
 }
 
@@ -26,7 +27,8 @@ TEST(OpenFlagsOf, FindsTheFlagsOfEachOpen) {
 }
 
 TEST(OpenFlagsOf, LookingIsNotOpening) {
-  for (const int64_t number : {SYS_newfstatat, SYS_statx, SYS_faccessat, SYS_readlinkat, SYS_unlinkat, SYS_mount}) {
+  for (const int64_t number :
+       {SYS_newfstatat, SYS_statx, SYS_faccessat, SYS_readlinkat, SYS_unlinkat, SYS_mount}) {
     EXPECT_FALSE(open_flags_of(call_of(number, {1, 2, 3})).opens) << number;
   }
 }
@@ -38,7 +40,7 @@ TEST(OpenFlagsOf, IoUringOpens) {
 
 #ifdef __x86_64__
 TEST(OpenFlagsOf, AThirtyTwoBitCallerHasItsOwnNumbers) {
-  EXPECT_TRUE(open_flags_of(call_of(5, {1, O_RDWR}, 0xff001000)).opens);      // open; fstat on x86-64
+  EXPECT_TRUE(open_flags_of(call_of(5, {1, O_RDWR}, 0xff001000)).opens);  // open; fstat on x86-64
   EXPECT_FALSE(open_flags_of(call_of(5, {1, O_RDWR})).opens);
   EXPECT_FALSE(open_flags_of(call_of(257, {1, 2, O_RDWR}, 0xff001000)).opens);  // remap_file_pages
   EXPECT_TRUE(open_flags_of(call_of(0x40000000 | SYS_openat, {1, 2, 0}, 0xff001000)).opens);  // x32

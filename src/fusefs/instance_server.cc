@@ -26,9 +26,13 @@ constexpr off_t kBlock = 4096;
 // What the ioctl that this thread serves has made stale; null outside of ioctls.
 thread_local std::vector<NodeId>* made_stale = nullptr;
 
-InstanceServer& server_of(fuse_req_t request) { return *static_cast<InstanceServer*>(fuse_req_userdata(request)); }
+InstanceServer& server_of(fuse_req_t request) {
+  return *static_cast<InstanceServer*>(fuse_req_userdata(request));
+}
 
-OpenNode& handle_of(const fuse_file_info* file) { return *reinterpret_cast<OpenNode*>(file->fh); }
+OpenNode& handle_of(const fuse_file_info* file) {
+  return *reinterpret_cast<OpenNode*>(file->fh);
+}
 
 template <typename T>
 void reply_error(fuse_req_t request, const Result<T>& result) {
@@ -36,7 +40,7 @@ void reply_error(fuse_req_t request, const Result<T>& result) {
 }
 
 struct stat root_attributes() {
-  struct stat status{};
+  struct stat status {};
   status.st_ino = kRootInode;
   status.st_mode = S_IFDIR | 0755;
   status.st_nlink = 2;
@@ -44,7 +48,7 @@ struct stat root_attributes() {
 }
 
 struct stat attributes_of(const Inode& inode, const NodeAttributes& node) {
-  struct stat status{};
+  struct stat status {};
   status.st_ino = inode_number(inode);
   status.st_nlink = 1;
   status.st_uid = node.uid;
@@ -64,11 +68,11 @@ struct stat attributes_of(const Inode& inode, const NodeAttributes& node) {
 }
 
 void init(void*, fuse_conn_info* connection) {
-  connection->want &= ~static_cast<unsigned>(FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
-                                             FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_ATOMIC_O_TRUNC |
-                                             FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_SPLICE_READ |
-                                             FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
-  connection->want |= connection->capable & (FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_PARALLEL_DIROPS);
+  connection->want &= ~static_cast<unsigned>(
+      FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_ATOMIC_O_TRUNC |
+      FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
+  connection->want |=
+      connection->capable & (FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_PARALLEL_DIROPS);
   connection->max_write = kMostIo;
   connection->max_readahead = kMostIo;
   connection->max_background = kBackground;
@@ -102,7 +106,9 @@ void reply_attributes(fuse_req_t request, fuse_ino_t number) {
   fuse_reply_attr(request, &status, 0);
 }
 
-void getattr(fuse_req_t request, fuse_ino_t number, fuse_file_info*) { reply_attributes(request, number); }
+void getattr(fuse_req_t request, fuse_ino_t number, fuse_file_info*) {
+  reply_attributes(request, number);
+}
 
 // A new size is accepted and changes nothing: `dd seek=` and O_TRUNC take the node for a regular file. So are
 // times.
@@ -134,10 +140,18 @@ void unlink(fuse_req_t request, fuse_ino_t, const char* name) {
   reply_error(request, server_of(request).engine().unlink(*node));
 }
 
-void refuse_mknod(fuse_req_t request, fuse_ino_t, const char*, mode_t, dev_t) { fuse_reply_err(request, EPERM); }
-void refuse_mkdir(fuse_req_t request, fuse_ino_t, const char*, mode_t) { fuse_reply_err(request, EPERM); }
-void refuse_symlink(fuse_req_t request, const char*, fuse_ino_t, const char*) { fuse_reply_err(request, EPERM); }
-void refuse_link(fuse_req_t request, fuse_ino_t, fuse_ino_t, const char*) { fuse_reply_err(request, EPERM); }
+void refuse_mknod(fuse_req_t request, fuse_ino_t, const char*, mode_t, dev_t) {
+  fuse_reply_err(request, EPERM);
+}
+void refuse_mkdir(fuse_req_t request, fuse_ino_t, const char*, mode_t) {
+  fuse_reply_err(request, EPERM);
+}
+void refuse_symlink(fuse_req_t request, const char*, fuse_ino_t, const char*) {
+  fuse_reply_err(request, EPERM);
+}
+void refuse_link(fuse_req_t request, fuse_ino_t, fuse_ino_t, const char*) {
+  fuse_reply_err(request, EPERM);
+}
 void refuse_rename(fuse_req_t request, fuse_ino_t, const char*, fuse_ino_t, const char*, unsigned) {
   fuse_reply_err(request, EPERM);
 }
@@ -167,7 +181,8 @@ void open(fuse_req_t request, fuse_ino_t number, fuse_file_info* file) {
   fuse_open_out answer{};
   answer.fh = reinterpret_cast<uint64_t>(node->get());
   if (options.direct) answer.open_flags = FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES;
-  if (fuse_reply_buf(request, reinterpret_cast<const char*>(&answer), sizeof answer) == 0) (void)node->release();
+  if (fuse_reply_buf(request, reinterpret_cast<const char*>(&answer), sizeof answer) == 0)
+    (void)node->release();
 }
 
 void release(fuse_req_t request, fuse_ino_t, fuse_file_info* file) {
@@ -200,8 +215,10 @@ void read(fuse_req_t request, fuse_ino_t, size_t size, off_t offset, fuse_file_i
   }
 }
 
-void write(fuse_req_t request, fuse_ino_t, const char* bytes, size_t size, off_t offset, fuse_file_info* file) {
-  const auto put = handle_of(file).write(static_cast<uint64_t>(offset), std::as_bytes(std::span(bytes, size)));
+void write(fuse_req_t request, fuse_ino_t, const char* bytes, size_t size, off_t offset,
+           fuse_file_info* file) {
+  const auto put =
+      handle_of(file).write(static_cast<uint64_t>(offset), std::as_bytes(std::span(bytes, size)));
   if (put) {
     fuse_reply_write(request, *put);
   } else {
@@ -219,16 +236,19 @@ void fallocate(fuse_req_t request, fuse_ino_t, int mode, off_t offset, off_t len
 }
 
 // SEEK_DATA and SEEK_HOLE; the others never get here. A block device has neither.
-void lseek(fuse_req_t request, fuse_ino_t, off_t, int, fuse_file_info*) { fuse_reply_err(request, EINVAL); }
+void lseek(fuse_req_t request, fuse_ino_t, off_t, int, fuse_file_info*) {
+  fuse_reply_err(request, EINVAL);
+}
 
 void reply_ioctl(fuse_req_t request, const Result<int>& result, const std::vector<std::byte>& output) {
-  // An errno goes into the answer's result: as the request's own error, ENOSYS would turn ioctls off for good.
+  // An errno goes into the answer's result: as the request's own error, ENOSYS would turn ioctls off for
+  // good.
   fuse_reply_ioctl(request, result ? *result : -result.error().code, output.empty() ? nullptr : output.data(),
                    output.size());
 }
 
-void ioctl(fuse_req_t request, fuse_ino_t, unsigned command, void* argument, fuse_file_info* file, unsigned flags,
-           const void* input, size_t input_size, size_t) {
+void ioctl(fuse_req_t request, fuse_ino_t, unsigned command, void* argument, fuse_file_info* file,
+           unsigned flags, const void* input, size_t input_size, size_t) {
   if ((flags & FUSE_IOCTL_DIR) != 0) {
     fuse_reply_err(request, ENOTTY);
     return;
@@ -248,11 +268,12 @@ void ioctl(fuse_req_t request, fuse_ino_t, unsigned command, void* argument, fus
     reply_ioctl(request, result, call.output);
     return;
   }
-  server.invalidator().post(std::move(stale), [request, result = std::move(result), output = std::move(call.output),
-                                               channel = Session::current_channel()] {
-    const Session::ReplyChannel back(channel);
-    reply_ioctl(request, result, output);
-  });
+  server.invalidator().post(std::move(stale),
+                            [request, result = std::move(result), output = std::move(call.output),
+                             channel = Session::current_channel()] {
+                              const Session::ReplyChannel back(channel);
+                              reply_ioctl(request, result, output);
+                            });
 }
 
 void opendir(fuse_req_t request, fuse_ino_t number, fuse_file_info* file) {
@@ -292,7 +313,7 @@ void releasedir(fuse_req_t request, fuse_ino_t, fuse_file_info* file) {
 }
 
 void statfs(fuse_req_t request, fuse_ino_t) {
-  struct statvfs status{};
+  struct statvfs status {};
   status.f_bsize = kBlock;
   status.f_frsize = kBlock;
   status.f_namemax = 255;

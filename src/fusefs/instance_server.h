@@ -13,9 +13,9 @@
 
 namespace loopfs::fusefs {
 
-// Translates requests into calls of the engine. Which of a node's two inodes a path walk gets is decided anew at
-// each lookup (caller_syscall.h); nothing but file pages is cached by the kernel. Requests are served on the
-// session's threads, which share no state here.
+// Translates requests into calls of the engine. Which of a node's two inodes a path walk gets is decided anew
+// at each lookup (caller_syscall.h); nothing but file pages is cached by the kernel. Requests are served on
+// the session's threads, which share no state here.
 class InstanceServer final : public engine::Observer {
  public:
   struct Options {

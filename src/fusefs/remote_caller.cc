@@ -33,7 +33,9 @@ Result<Fd> RemoteCaller::take_fd(int fd) const {
   return sys::take_fd(process->get(), fd);
 }
 
-std::string RemoteCaller::path_of_fd(int fd) const { return sys::path_of_fd(tid_, fd).value_or(std::string()); }
+std::string RemoteCaller::path_of_fd(int fd) const {
+  return sys::path_of_fd(tid_, fd).value_or(std::string());
+}
 
 Result<Fd> RemoteCaller::reopen(int own_fd, int flags) const {
   return sys::reopen(own_fd, flags, user_namespace_);

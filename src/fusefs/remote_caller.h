@@ -11,7 +11,8 @@ namespace loopfs::fusefs {
 // come to mean another. Uses no lock; on any thread.
 class RemoteCaller final : public engine::Caller {
  public:
-  // `user_namespace`: borrowed; the namespace that owns the instance. `device`: st_dev of the instance's mount.
+  // `user_namespace`: borrowed; the namespace that owns the instance. `device`: st_dev of the instance's
+  // mount.
   RemoteCaller(pid_t tid, int user_namespace, dev_t device)
       : tid_(tid), user_namespace_(user_namespace), device_(device) {}
 

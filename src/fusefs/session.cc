@@ -14,20 +14,26 @@ namespace {
 thread_local int reply_channel = -1;
 
 // Threads that serve nothing (a notifier) have no channel: `main` is the mounted one.
-int channel_or(int main) { return reply_channel >= 0 ? reply_channel : main; }
+int channel_or(int main) {
+  return reply_channel >= 0 ? reply_channel : main;
+}
 
-ssize_t write_reply(int main, iovec* vector, int count, void*) { return ::writev(channel_or(main), vector, count); }
+ssize_t write_reply(int main, iovec* vector, int count, void*) {
+  return ::writev(channel_or(main), vector, count);
+}
 
 // A signal that does nothing but end a read(2) of a thread that is to stop.
 const int kWake = SIGRTMAX;
 
 void install_wake_signal() {
-  struct sigaction action{};
+  struct sigaction action {};
   action.sa_handler = [](int) {};
   ::sigaction(kWake, &action, nullptr);  // without SA_RESTART
 }
 
-ssize_t read_request(int main, void* buffer, size_t size, void*) { return ::read(channel_or(main), buffer, size); }
+ssize_t read_request(int main, void* buffer, size_t size, void*) {
+  return ::read(channel_or(main), buffer, size);
+}
 
 }  // namespace
 
@@ -41,7 +47,8 @@ Result<std::unique_ptr<Session>> Session::create(const fuse_lowlevel_ops& operat
   fuse_args arguments = FUSE_ARGS_INIT(1, words);
   session->session_.reset(fuse_session_new(&arguments, &operations, sizeof operations, userdata));
   if (!session->session_) return fail(ENOMEM, "fuse_session_new");
-  const fuse_custom_io io{.writev = write_reply, .read = read_request, .splice_receive = nullptr, .splice_send = nullptr};
+  const fuse_custom_io io{
+      .writev = write_reply, .read = read_request, .splice_receive = nullptr, .splice_send = nullptr};
   const int main = ::fcntl(channels.front().get(), F_DUPFD_CLOEXEC, 0);
   if (main < 0) return errno_fail("duplicate /dev/fuse");
   if (const int status = fuse_session_custom_io(session->session_.get(), &io, main); status != 0) {
@@ -52,7 +59,9 @@ Result<std::unique_ptr<Session>> Session::create(const fuse_lowlevel_ops& operat
   return session;
 }
 
-Session::~Session() { stop(); }
+Session::~Session() {
+  stop();
+}
 
 void Session::start() {
   install_wake_signal();
@@ -97,9 +106,13 @@ void Session::serve(int channel) {
   finished_.notify_all();
 }
 
-int Session::current_channel() { return reply_channel; }
+int Session::current_channel() {
+  return reply_channel;
+}
 
 Session::ReplyChannel::ReplyChannel(int channel) : previous_(std::exchange(reply_channel, channel)) {}
-Session::ReplyChannel::~ReplyChannel() { reply_channel = previous_; }
+Session::ReplyChannel::~ReplyChannel() {
+  reply_channel = previous_;
+}
 
 }  // namespace loopfs::fusefs

@@ -20,7 +20,8 @@ namespace loopfs::fusefs {
 // reply that another thread sends (ReplyChannel) is put on the request's channel in the same way.
 class Session {
  public:
-  // `channels`: the descriptor that was mounted, then its clones. `userdata` is what fuse_req_userdata() gives.
+  // `channels`: the descriptor that was mounted, then its clones. `userdata` is what fuse_req_userdata()
+  // gives.
   static Result<std::unique_ptr<Session>> create(const fuse_lowlevel_ops& operations, void* userdata,
                                                  std::vector<Fd> channels, std::string thread_name);
   ~Session();

@@ -1,8 +1,7 @@
 #include "view/device_entries.h"
 
-#include <sys/sysmacros.h>
-
 #include <fmt/format.h>
+#include <sys/sysmacros.h>
 
 namespace loopfs::view {
 namespace {
@@ -10,13 +9,17 @@ namespace {
 constexpr uint64_t kSector = 512;
 constexpr uint64_t kMostZeroBytes = 4294966784;  // UINT_MAX sectors' worth of bytes, rounded down to sectors
 
-std::string number(uint64_t value) { return fmt::format("{}\n", value); }
+std::string number(uint64_t value) {
+  return fmt::format("{}\n", value);
+}
 
-std::string device_number(dev_t device) { return fmt::format("{}:{}\n", major(device), minor(device)); }
+std::string device_number(dev_t device) {
+  return fmt::format("{}:{}\n", major(device), minor(device));
+}
 
 std::string uevent(dev_t device, const std::string& name, const char* type, uint64_t sequence) {
-  return fmt::format("MAJOR={}\nMINOR={}\nDEVNAME={}\nDEVTYPE={}\nDISKSEQ={}\n", major(device), minor(device), name,
-                     type, sequence);
+  return fmt::format("MAJOR={}\nMINOR={}\nDEVNAME={}\nDEVTYPE={}\nDISKSEQ={}\n", major(device), minor(device),
+                     name, type, sequence);
 }
 
 // Seventeen counters; the user engine's I/O does not go through the block layer that counts.
@@ -83,9 +86,12 @@ void add_loop(const engine::DeviceState& device, Entries& entries) {
   entries["loop/sizelimit"] = Entry::file(number(device.sizelimit));
 }
 
-void add_partition(const engine::DeviceState& device, const engine::PartitionState& partition, Entries& entries) {
+void add_partition(const engine::DeviceState& device, const engine::PartitionState& partition,
+                   Entries& entries) {
   const std::string name = fmt::format("loop{}p{}", device.number, partition.number);
-  const auto add = [&](const char* file, Entry entry) { entries[fmt::format("{}/{}", name, file)] = std::move(entry); };
+  const auto add = [&](const char* file, Entry entry) {
+    entries[fmt::format("{}/{}", name, file)] = std::move(entry);
+  };
   std::string event = uevent(partition.device, name, "partition", device.disk_sequence);
   event += fmt::format("PARTN={}\n", partition.number);
   if (!partition.label.empty()) event += fmt::format("PARTNAME={}\n", partition.label);
@@ -144,7 +150,8 @@ std::string partition_lines(const engine::DeviceState& device) {
   };
   std::string lines = line(device.device, device.size, fmt::format("loop{}", device.number));
   for (const auto& partition : device.partitions) {
-    lines += line(partition.device, partition.size, fmt::format("loop{}p{}", device.number, partition.number));
+    lines +=
+        line(partition.device, partition.size, fmt::format("loop{}p{}", device.number, partition.number));
   }
   return lines;
 }

@@ -50,7 +50,8 @@ TEST(DeviceEntries, APartitionIsADirectoryOfItsDevice) {
   EXPECT_EQ(entries.at("loop3p2/partition").text, "2\n");
   EXPECT_EQ(entries.at("loop3p2/start").text, "2048\n");
   EXPECT_EQ(entries.at("loop3p2/size").text, "20480\n");
-  EXPECT_NE(entries.at("loop3p2/uevent").text.find("PARTN=2\nPARTNAME=root\nPARTUUID=1234\n"), std::string::npos);
+  EXPECT_NE(entries.at("loop3p2/uevent").text.find("PARTN=2\nPARTNAME=root\nPARTUUID=1234\n"),
+            std::string::npos);
 }
 
 TEST(PartitionLines, AreTheKernelsColumns) {

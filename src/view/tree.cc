@@ -28,22 +28,29 @@ Section section_of(std::string_view name) {
   return Section::kNone;
 }
 
-bool is_loop_name(std::string_view name) { return instance::parse_node_name(name).has_value(); }
+bool is_loop_name(std::string_view name) {
+  return instance::parse_node_name(name).has_value();
+}
 
 // "../../devices/virtual/block/loop0/loop0p1" leads to a loop device of the host.
-bool leads_to_loop(std::string_view target) { return is_loop_name(target.substr(target.rfind('/') + 1)); }
+bool leads_to_loop(std::string_view target) {
+  return is_loop_name(target.substr(target.rfind('/') + 1));
+}
 
-std::string device_key(dev_t device) { return fmt::format("{}:{}", major(device), minor(device)); }
+std::string device_key(dev_t device) {
+  return fmt::format("{}:{}", major(device), minor(device));
+}
 
 }  // namespace
 
 // Where a path leads: the part, what is below it, and the host's directory behind the part.
 struct Tree::Place {
   Section section = Section::kNone;
-  std::string below;                // "" is the part itself
-  const HostTree* host = nullptr;   // none: the root, partitions, unknown names
-  std::string first;                // of `below`
-  bool hidden(const std::string& name) const {  // an entry of the part that the host has and the view does not
+  std::string below;               // "" is the part itself
+  const HostTree* host = nullptr;  // none: the root, partitions, unknown names
+  std::string first;               // of `below`
+  bool hidden(
+      const std::string& name) const {  // an entry of the part that the host has and the view does not
     switch (section) {
       case Section::kDevBlock: {
         const auto entry = host->find(name);
@@ -73,12 +80,23 @@ Tree::Place Tree::locate(const std::string& path) const {
   if (slash != std::string::npos) place.below = path.substr(slash + 1);
   place.first = place.below.substr(0, place.below.find('/'));
   switch (place.section) {
-    case Section::kBlock: place.host = &block_; break;
-    case Section::kClassBlock: place.host = &class_block_; break;
-    case Section::kDevBlock: place.host = &dev_block_; break;
-    case Section::kVirtualBlock: place.host = &virtual_block_; break;
-    case Section::kUdevData: place.host = &udev_data_; break;
-    default: break;
+    case Section::kBlock:
+      place.host = &block_;
+      break;
+    case Section::kClassBlock:
+      place.host = &class_block_;
+      break;
+    case Section::kDevBlock:
+      place.host = &dev_block_;
+      break;
+    case Section::kVirtualBlock:
+      place.host = &virtual_block_;
+      break;
+    case Section::kUdevData:
+      place.host = &udev_data_;
+      break;
+    default:
+      break;
   }
   return place;
 }
@@ -86,7 +104,9 @@ Tree::Place Tree::locate(const std::string& path) const {
 // The instance's own entries of a part, by their path below it.
 Entries Tree::own_entries(const Place& place) const {
   Entries entries;
-  if (place.section == Section::kRoot || place.section == Section::kUdevData || place.section == Section::kNone) return entries;
+  if (place.section == Section::kRoot || place.section == Section::kUdevData ||
+      place.section == Section::kNone)
+    return entries;
   for (const auto& device : engine_->snapshot()) {
     const std::string name = fmt::format("loop{}", device.number);
     const std::string home = "devices/virtual/block/" + name;
@@ -139,7 +159,8 @@ Result<std::vector<std::string>> Tree::list(const std::string& path) const {
   }
   const std::string prefix = place.below.empty() ? "" : place.below + "/";
   const Entries own = own_entries(place);
-  for (auto entry = own.lower_bound(prefix); entry != own.end() && entry->first.starts_with(prefix); ++entry) {
+  for (auto entry = own.lower_bound(prefix); entry != own.end() && entry->first.starts_with(prefix);
+       ++entry) {
     const std::string name = entry->first.substr(prefix.size());
     if (name.find('/') == std::string::npos) names.push_back(name);
   }

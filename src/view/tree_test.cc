@@ -56,7 +56,8 @@ class TreeTest : public testing::Test {
     link("dev/block/254:0", "../../devices/pci0/block/vda");
     write("devices/virtual/block/loop0/loop/backing_file", "/secret\n");
     write("devices/virtual/block/zram0/size", "8\n");
-    write("partitions", "major minor  #blocks  name\n\n   7        9         10 loop9\n 254        0        100 vda\n");
+    write("partitions",
+          "major minor  #blocks  name\n\n   7        9         10 loop9\n 254        0        100 vda\n");
     link("devices/virtual/block/zram0/escape", "/etc/passwd");
     tree_ = std::make_unique<Tree>(Tree::Options{&engine_, top_, top_, top_ + "/udev"});
   }
@@ -104,7 +105,9 @@ TEST_F(TreeTest, PartitionsAreTheHostsWithoutItsLoopDevicesAndOurs) {
             " 259   524289          1 loop0p1\n");
 }
 
-TEST_F(TreeTest, AMissingHostDirectoryIsEmpty) { EXPECT_TRUE(tree_->list("udev_data")->empty()); }
+TEST_F(TreeTest, AMissingHostDirectoryIsEmpty) {
+  EXPECT_TRUE(tree_->list("udev_data")->empty());
+}
 
 }  // namespace
 }  // namespace loopfs::view

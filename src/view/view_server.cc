@@ -9,10 +9,12 @@ namespace {
 
 constexpr uint64_t kFileSize = 4096;  // what sysfs says of its files
 
-ViewServer& server_of(fuse_req_t request) { return *static_cast<ViewServer*>(fuse_req_userdata(request)); }
+ViewServer& server_of(fuse_req_t request) {
+  return *static_cast<ViewServer*>(fuse_req_userdata(request));
+}
 
 struct stat attributes_of(uint64_t inode, const Entry& entry) {
-  struct stat status{};
+  struct stat status {};
   status.st_ino = inode;
   status.st_nlink = 1;
   status.st_blksize = static_cast<blksize_t>(kFileSize);
@@ -130,7 +132,7 @@ void readdir(fuse_req_t request, fuse_ino_t inode, size_t size, off_t offset, fu
   std::vector<char> buffer(size);
   size_t used = 0;
   for (size_t i = static_cast<size_t>(offset); i < names.size(); ++i) {
-    struct stat status{};
+    struct stat status {};
     status.st_ino = FUSE_ROOT_ID;  // readdir's numbers are not looked at; the type is
     status.st_mode = S_IFDIR;
     if (i >= 2) {
@@ -138,8 +140,8 @@ void readdir(fuse_req_t request, fuse_ino_t inode, size_t size, off_t offset, fu
       if (!entry) continue;
       status = attributes_of(FUSE_ROOT_ID + 1 + i, *entry);
     }
-    const size_t length = fuse_add_direntry(request, buffer.data() + used, size - used, names[i].c_str(), &status,
-                                            static_cast<off_t>(i + 1));
+    const size_t length = fuse_add_direntry(request, buffer.data() + used, size - used, names[i].c_str(),
+                                            &status, static_cast<off_t>(i + 1));
     if (length > size - used) break;
     used += length;
   }
@@ -152,7 +154,7 @@ void releasedir(fuse_req_t request, fuse_ino_t, fuse_file_info* file) {
 }
 
 void statfs(fuse_req_t request, fuse_ino_t) {
-  struct statvfs status{};
+  struct statvfs status {};
   status.f_bsize = kFileSize;
   status.f_frsize = kFileSize;
   status.f_namemax = 255;
@@ -183,7 +185,8 @@ ViewServer::ViewServer(const Options& options)
 
 Result<std::unique_ptr<ViewServer>> ViewServer::create(Options options) {
   std::unique_ptr<ViewServer> server(new ViewServer(options));
-  auto session = fusefs::Session::create(operations(), server.get(), std::move(options.channels), "loopfs-view");
+  auto session =
+      fusefs::Session::create(operations(), server.get(), std::move(options.channels), "loopfs-view");
   if (!session) return propagate(session);
   server->session_ = std::move(*session);
   return server;
