@@ -29,6 +29,7 @@ bool is_call(const sys::Notification& notification, const char* name) {
 
 std::vector<int> borrowed(const std::vector<Fd>& fds) {
   std::vector<int> numbers;
+  numbers.reserve(fds.size());
   for (const auto& fd : fds) numbers.push_back(fd.get());
   return numbers;
 }
