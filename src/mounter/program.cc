@@ -68,6 +68,12 @@ Result<Fd> install_program_filter() {
   for (const int call : refused) {
     if (failed == 0) failed = ::seccomp_rule_add(context.get(), SCMP_ACT_ERRNO(EPERM), call, 0);
   }
+  // "Not a link": ntfs-3g resolves kImagePath by itself, to a name that does not exist in its root.
+  for (const int call : {SCMP_SYS(readlink), SCMP_SYS(readlinkat)}) {
+    if (failed == 0) failed = ::seccomp_rule_add(context.get(), SCMP_ACT_ERRNO(EINVAL), call, 0);
+  }
+  // Done, as far as it knows: ntfs-3g gives up where it cannot drop groups, which reach nothing in its root.
+  if (failed == 0) failed = ::seccomp_rule_add(context.get(), SCMP_ACT_ERRNO(0), SCMP_SYS(setgroups), 0);
   if (failed != 0) return fail(-failed, "seccomp_rule_add");
   auto code = sys::compile_filter(context.get());
   if (!code) return propagate(code);

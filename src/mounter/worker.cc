@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -367,7 +368,7 @@ class Worker {
     if (auto answered = sys::answer_notification(program.listener.get(), (*asked)->id, 0); !answered) {
       return failed(answered.error());
     }
-    if (const int code = wait_until_it_answers(*mounted, program, deadline); code != 0) return program_failed(program, code);
+    if (const int code = wait_until_it_answers(*mounted, fuse->channel, program, deadline); code != 0) return program_failed(program, code);
     auto device = sys::device_of_mount(mounted->get());
     if (!device) return failed(device.error());
     if (request_.replace && ::umount2(request_.path.c_str(), 0) != 0) return failed({errno, "umount2"});
@@ -417,7 +418,8 @@ class Worker {
   }
 
   // A child asks the file system for its root, and may hang there; we do not.
-  int wait_until_it_answers(const Fd& mounted, const RunningProgram& program, Clock::time_point deadline) const {
+  int wait_until_it_answers(const Fd& mounted, Fd& channel, const RunningProgram& program,
+                            Clock::time_point deadline) const {
     int ends[2];
     if (::pipe2(ends, O_CLOEXEC) != 0) return errno;
     const Fd ready(ends[0]);
@@ -426,6 +428,7 @@ class Worker {
     if (child < 0) return errno;
     if (child == 0) {
       (void)sys::die_with_parent();
+      channel.reset();
       struct statx status;
       const bool answered = ::statx(mounted.get(), "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC, STATX_BASIC_STATS, &status) == 0;
       if (answered) (void)!::write(report.get(), "y", 1);
@@ -435,8 +438,12 @@ class Worker {
     int code = wait_for(ready.get(), program, deadline);
     char yes = 0;
     if (code == 0 && ::read(ready.get(), &yes, 1) != 1) code = EPIPE;
-    // A child that still waits is let go by the end of the program.
-    if (code != 0) (void)sys::send_signal(program.pidfd.get(), SIGKILL);
+    if (code != 0) {
+      // What lets a child go that still waits is the end of the connection: no descriptor of it may stay.
+      (void)sys::send_signal(program.pidfd.get(), SIGKILL);
+      channel.reset();
+      ::kill(child, SIGKILL);
+    }
     ::waitpid(child, nullptr, 0);
     return code;
   }
