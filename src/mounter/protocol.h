@@ -27,7 +27,7 @@ struct Request {
   // kMount
   std::string asked_type;                 // as given to mount(2)
   std::string source;                     // shown in /proc/self/mounts
-  std::string executable;
+  std::string executable;                 // empty: EPERM if the image is of the type asked for, EINVAL if not
   std::vector<std::string> command;       // argv, with {image}, {mountpoint}, {options}
   std::vector<std::string> options;
   std::string offset_option;              // "offset={offset}"

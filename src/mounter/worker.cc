@@ -202,6 +202,7 @@ class Worker {
     if (!image) return failed(image.error());
     auto type = probe_in_child(*image);
     if (!type) return failed(type.error());
+    if (request_.executable.empty()) return failed({EPERM, ""});  // the right type, but nobody to serve it
     auto program = launch_program(launch_of(*image));
     if (!program) return failed({EIO, ""}, fmt::format("{}: {}", request_.command.front(), program.error().message()));
     Outcome outcome = mount_program(*program);
@@ -371,8 +372,11 @@ class Worker {
     if (const int code = wait_until_it_answers(*mounted, fuse->channel, program, deadline); code != 0) return program_failed(program, code);
     auto device = sys::device_of_mount(mounted->get());
     if (!device) return failed(device.error());
-    if (request_.replace && ::umount2(request_.path.c_str(), 0) != 0) return failed({errno, "umount2"});
-    if (request_.replace) target = open_place(true);  // what was below the old mount
+    if (request_.replace) {
+      target->reset();  // it would make the mount busy
+      if (::umount2(request_.path.c_str(), 0) != 0) return failed({errno, "umount2"});
+      target = open_place(true);  // what was below the old mount
+    }
     if (!target) return failed(target.error());
     if (auto attached = attach(mounted->get(), target->get()); !attached) return failed(attached.error());
     Outcome outcome = done({.device = *device});
@@ -408,7 +412,9 @@ class Worker {
   Result<Fd> make_mount(const FuseRequest& fuse) const {
     sys::FuseMountOptions options;
     options.source = request_.source;
-    options.subtype = request_.asked_type;
+    // "fuse.ext4" would make mount(8) hand a remount to mount.fuse(8), which knows no program "ext4". For
+    // "fuse.loop.ext4" it looks for helpers that nobody has, and then calls mount(2).
+    options.subtype = "loop." + request_.asked_type;
     options.root_mode = S_IFDIR | (fuse.root_mode & 07777);
     options.max_read = fuse.max_read;
     options.read_only = request_.read_only;

@@ -20,8 +20,7 @@ Decision decide_mount(uint64_t flags, const std::string& type, const std::set<st
   constexpr uint64_t kOfMounts = MS_BIND | MS_MOVE | MS_SHARED | MS_PRIVATE | MS_SLAVE | MS_UNBINDABLE;
   if ((flags & kOfMounts) != 0) return Decision::kContinue;
   if (type == kQuestionType) return Decision::kQuestion;
-  // "fuseblk" needs a device, but only a FUSE program that has opened it already mounts so.
-  if (type.empty() || type == "fuseblk" || type.starts_with("fuse.") || type.starts_with("fuseblk.")) {
+  if (type.empty() || type.starts_with("fuse.") || type.starts_with("fuseblk.")) {
     return Decision::kContinue;
   }
   return virtual_types.contains(type) ? Decision::kContinue : Decision::kMount;

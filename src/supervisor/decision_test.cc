@@ -14,7 +14,8 @@ TEST(DecideMount, OnlyWhatMayBeADeviceIsLookedAt) {
   EXPECT_EQ(decide_mount(0, "proc", kVirtual), Decision::kContinue);
   EXPECT_EQ(decide_mount(0, "", kVirtual), Decision::kContinue);
   EXPECT_EQ(decide_mount(0, "fuse.sshfs", kVirtual), Decision::kContinue);
-  EXPECT_EQ(decide_mount(0, "fuseblk", kVirtual), Decision::kContinue);
+  EXPECT_EQ(decide_mount(0, "fuseblk", kVirtual), Decision::kMount);
+  EXPECT_EQ(decide_mount(0, "fuseblk.ntfs", kVirtual), Decision::kContinue);
 }
 
 TEST(DecideMount, MountsOfMountsAreTheKernels) {

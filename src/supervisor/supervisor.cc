@@ -187,6 +187,9 @@ Supervisor::Answer Supervisor::mount(const Target& target) {
   if (!node) return std::nullopt;
   auto data = target.text(4);
   if (!data) return code_of(data.error());
+  // Only a FUSE program that has opened the device itself mounts so, and the kernel knows what to say; mount(8)
+  // trying every type of /proc/filesystems has no descriptor.
+  if (*type == "fuseblk") return data->find("fd=") == std::string::npos ? Answer(EINVAL) : std::nullopt;
   wanted.source_path = target.visible_path(*source);
   wanted.target_path = target.visible_path(*place);
   wanted.type = std::move(*type);
@@ -204,23 +207,18 @@ Supervisor::Answer Supervisor::mount_device(const Target& target, const Wanted& 
   if (wanted.node) {
     if (const auto known = mounts_.find(*wanted.node)) return mount_again(target, wanted, *known);
   }
-  const mounter::Program* program = options_.programs.find(wanted.type);
-  const auto executable = program != nullptr ? mounter::locate_program(*program) : std::nullopt;
-  if (!executable) {
-    options_.report(program == nullptr
-                        ? fmt::format("mount {}: no FUSE program is known for {}; loopfs.toml can name one",
-                                      wanted.name, wanted.type)
-                        : fmt::format("mount {}: {} is not installed; the package {} has it", wanted.name,
-                                      program->command.front(), program->package));
-    return EPERM;
-  }
+  // Without a program the image is looked at all the same: mount(8) tries every type of /proc/filesystems on
+  // what it does not recognise, and only a file system that is there lacks its program.
+  const mounter::Program* known = options_.programs.find(wanted.type);
+  const mounter::Program program = known != nullptr ? *known : mounter::Program{};
+  const auto executable = known != nullptr ? mounter::locate_program(program) : std::nullopt;
   Mount record;
   record.node = wanted.node;
   record.instance = wanted.instance;
   record.inode = wanted.inode;
   record.source = wanted.name;
   record.type = wanted.type;
-  record.program = program->command.front();
+  if (known != nullptr) record.program = program.command.front();
   const engine::MountHold* hold = nullptr;
   if (wanted.node) {
     auto held = options_.engine->hold_for_mount(*wanted.node, !wanted.read_only());
@@ -229,7 +227,15 @@ Supervisor::Answer Supervisor::mount_device(const Target& target, const Wanted& 
     hold = record.hold.get();
     options_.invalidate(*wanted.node);  // what is still in the kernel's cache goes to the image first
   }
-  return start_program(target, wanted, *program, *executable, hold, std::move(record));
+  const Answer answer = start_program(target, wanted, program, executable.value_or(""), hold, std::move(record));
+  if (!executable && answer == EPERM) {
+    options_.report(known == nullptr
+                        ? fmt::format("mount {}: no FUSE program is known for {}; loopfs.toml can name one",
+                                      wanted.name, wanted.type)
+                        : fmt::format("mount {}: {} is not installed; the package {} has it", wanted.name,
+                                      program.command.front(), program.package));
+  }
+  return answer;
 }
 
 // The same superblock at one more place.
@@ -254,7 +260,7 @@ Supervisor::Answer Supervisor::mount_again(const Target& target, const Wanted& w
 Supervisor::Answer Supervisor::start_program(const Target& target, const Wanted& wanted,
                                              const mounter::Program& program, const std::string& executable,
                                              const engine::MountHold* hold, Mount record) {
-  auto plan = mounter::plan_mount(wanted.flags, wanted.data, program);
+  auto plan = mounter::plan_mount(wanted.flags, executable.empty() ? std::string() : wanted.data, program);
   if (!plan) {
     options_.report(fmt::format("mount {}: {}", wanted.name, plan.error().message()));
     return code_of(plan.error());
