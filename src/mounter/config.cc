@@ -76,7 +76,7 @@ ignored = ["iocharset=", "nls=", "utf8", "prealloc", "discard", "force"]
 
 [[program]]
 filesystems = ["iso9660"]
-command = ["fuseiso", "-n", "-f", "{image}", "{mountpoint}", "-o", "{options}"]
+command = ["fuseiso", "-n", "{image}", "{mountpoint}", "-f", "-o", "{options}"]
 package = "fuseiso"
 read_only = true
 passed = []
