@@ -62,6 +62,7 @@ class Worker {
       case Operation::kUnmount: return unmount();
       case Operation::kClone: return clone();
       case Operation::kRemount: return remount();
+      case Operation::kServed: return mount_served();
       case Operation::kMount: break;
     }
     return failed({EINVAL, "operation"});
@@ -385,25 +386,43 @@ class Worker {
     return outcome;
   }
 
+  // A program of the caller's own (ntfs-3g, as mount.ntfs) is to serve the target.
+  Outcome mount_served() {
+    if (request_.options.empty()) return failed({EINVAL, "data"});
+    FuseRequest fuse = fuse_of(request_.options.front());
+    fuse.channel = Fd(::fcntl(fd(kImage), F_DUPFD_CLOEXEC, 0));
+    auto target = open_place(true);
+    if (!target) return failed(target.error());
+    auto mounted = make_mount(fuse);
+    if (!mounted) return failed(mounted.error());
+    if (auto attached = attach(mounted->get(), target->get()); !attached) return failed(attached.error());
+    return done();
+  }
+
   struct FuseRequest {
+    int number = -1;        // of `channel` in the process that serves
     Fd channel;             // the program's /dev/fuse
     mode_t root_mode = S_IFDIR;
     uint64_t max_read = 0;
   };
 
-  // What the program's mount(2) asks for: "fd=4,rootmode=40000,user_id=0,group_id=0,max_read=131072".
-  Result<FuseRequest> fuse_of(const RunningProgram& program, const sys::Notification& asked) const {
-    auto data = sys::read_string(asked.tid, asked.arguments[4], kMostMountData);
-    if (!data) return propagate(data);
+  // What a program's mount(2) asks for: "fd=4,rootmode=40000,user_id=0,group_id=0,max_read=131072". No channel yet.
+  static FuseRequest fuse_of(const std::string& data) {
     FuseRequest request;
-    int number = -1;
-    std::istringstream words(*data);
+    std::istringstream words(data);
     for (std::string word; std::getline(words, word, ',');) {
-      if (word.starts_with("fd=")) number = std::atoi(word.c_str() + 3);
+      if (word.starts_with("fd=")) request.number = std::atoi(word.c_str() + 3);
       if (word.starts_with("rootmode=")) request.root_mode = static_cast<mode_t>(std::strtoul(word.c_str() + 9, nullptr, 8));
       if (word.starts_with("max_read=")) request.max_read = std::strtoull(word.c_str() + 9, nullptr, 10);
     }
-    auto channel = sys::take_fd(program.pidfd.get(), number);
+    return request;
+  }
+
+  Result<FuseRequest> fuse_of(const RunningProgram& program, const sys::Notification& asked) const {
+    auto data = sys::read_string(asked.tid, asked.arguments[4], kMostMountData);
+    if (!data) return propagate(data);
+    FuseRequest request = fuse_of(*data);
+    auto channel = sys::take_fd(program.pidfd.get(), request.number);
     if (!channel) return propagate(channel, "{}: its mount(2) has no /dev/fuse", request_.command.front());
     request.channel = std::move(*channel);
     return request;

@@ -14,6 +14,7 @@
 #include "engine/device_numbers.h"
 #include "mounter/mount_plan.h"
 #include "supervisor/decision.h"
+#include "sys/pidfd.h"
 
 namespace loopfs::supervisor {
 namespace {
@@ -187,9 +188,6 @@ Supervisor::Answer Supervisor::mount(const Target& target) {
   if (!node) return std::nullopt;
   auto data = target.text(4);
   if (!data) return code_of(data.error());
-  // Only a FUSE program that has opened the device itself mounts so, and the kernel knows what to say; mount(8)
-  // trying every type of /proc/filesystems has no descriptor.
-  if (*type == "fuseblk") return data->find("fd=") == std::string::npos ? Answer(EINVAL) : std::nullopt;
   wanted.source_path = target.visible_path(*source);
   wanted.target_path = target.visible_path(*place);
   wanted.type = std::move(*type);
@@ -200,7 +198,32 @@ Supervisor::Answer Supervisor::mount(const Target& target) {
   wanted.instance = found.device;
   wanted.inode = found.inode;
   if (found.device == options_.instance_device) wanted.node = *node;
-  return mount_device(target, wanted);
+  return wanted.type == "fuseblk" ? mount_served(target, wanted) : mount_device(target, wanted);
+}
+
+// mount(8) runs ntfs-3g itself (mount.ntfs), which then asks for "fuseblk": a type that the kernel refuses to user
+// namespaces, while it would allow "fuse". EINVAL without a descriptor: mount(8) tries every type that there is.
+Supervisor::Answer Supervisor::mount_served(const Target& target, const Wanted& wanted) {
+  const size_t at = (',' + wanted.data).find(",fd=");
+  if (at == std::string::npos) return EINVAL;
+  auto pidfd = sys::pidfd_of_thread(target.notification().tid);
+  if (!pidfd || !target.valid()) return ESRCH;
+  auto channel = sys::take_fd(pidfd->get(), std::atoi(wanted.data.c_str() + at + 3));
+  if (!channel) return EINVAL;
+  mounter::Request request;
+  request.operation = mounter::Operation::kServed;
+  request.path = wanted.target_path;
+  request.asked_type = wanted.type;
+  request.source = wanted.name;
+  request.options = {wanted.data};
+  request.attributes = mounter::attributes_of_flags(wanted.flags);
+  request.read_only = wanted.read_only();
+  request.notification = target.notification().id;
+  std::vector<int> fds = borrowed(wanted.places);
+  fds.push_back(target.listener());
+  fds.push_back(channel->get());
+  auto answer = options_.agent->ask(request, fds);
+  return answer ? answer->reply.error : code_of(answer.error());
 }
 
 Supervisor::Answer Supervisor::mount_device(const Target& target, const Wanted& wanted) {
@@ -289,6 +312,8 @@ Supervisor::Answer Supervisor::start_program(const Target& target, const Wanted&
     request.size = hold->size();
     fds.push_back(hold->backing_fd());
   } else {
+    // ntfs-3g opens its device with O_EXCL, which our claim would refuse: the claim comes when it has done so.
+    record.hold.reset();
     request.device_path = wanted.source_path;
     request.image_device = wanted.instance;
     request.image_inode = wanted.inode + 1;  // a node's file comes next to its device: fusefs/node_table.h
@@ -302,6 +327,11 @@ Supervisor::Answer Supervisor::start_program(const Target& target, const Wanted&
   record.pidfd = std::move(answer->fds[0]);
   record.channel = std::move(answer->fds[1]);
   record.read_only = plan->read_only;
+  if (record.node && !record.hold) {
+    // Not to be had if the program has the claim: then its own descriptor keeps the device.
+    auto held = options_.engine->hold_for_mount(*record.node, !record.read_only);
+    if (held) record.hold = std::move(*held);
+  }
   mounts_.add(std::move(record));
   return 0;
 }

@@ -59,6 +59,7 @@ class Supervisor {
   Answer unmount(const Target& target);
 
   struct Wanted;
+  Answer mount_served(const Target& target, const Wanted& wanted);
   Answer mount_device(const Target& target, const Wanted& wanted);
   Answer mount_again(const Target& target, const Wanted& wanted, const Mounts::Known& known);
   Answer remount_writable(const Target& target, const Wanted& wanted, const Mounts::Known& known);
