@@ -207,7 +207,11 @@ class Worker {
     auto program = launch_program(launch_of(*image));
     if (!program) return failed({EIO, ""}, fmt::format("{}: {}", request_.command.front(), program.error().message()));
     Outcome outcome = mount_program(*program);
-    if (outcome.reply.error != 0) (void)sys::send_signal(program->pidfd.get(), SIGKILL);
+    if (outcome.reply.error != 0) {
+      (void)sys::send_signal(program->pidfd.get(), SIGKILL);
+      pollfd gone{program->pidfd.get(), POLLIN, 0};  // the device is held for it no longer than we are at work
+      (void)::poll(&gone, 1, 1000 * static_cast<int>(kStartTime.count()));
+    }
     return outcome;
   }
 

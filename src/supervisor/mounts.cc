@@ -1,10 +1,13 @@
 #include "supervisor/mounts.h"
 
 #include <poll.h>
+#include <signal.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <algorithm>
+
+#include "sys/pidfd.h"
 
 namespace loopfs::supervisor {
 namespace {
@@ -14,6 +17,11 @@ bool disconnected(const Fd& channel) {
   if (!channel.valid()) return true;
   pollfd state{channel.get(), 0, 0};
   return ::poll(&state, 1, 0) == 1 && (state.revents & POLLERR) != 0;
+}
+
+bool ended(const Fd& pidfd) {
+  pollfd state{pidfd.get(), POLLIN, 0};
+  return ::poll(&state, 1, 0) == 1;
 }
 
 Mounts::Known known(const Mount& mount) {
@@ -58,22 +66,35 @@ std::optional<Mounts::Known> Mounts::find(dev_t device) const {
   return std::nullopt;
 }
 
-std::optional<Mounts::Known> Mounts::find(engine::NodeId node) const {
+std::optional<Mounts::Known> Mounts::find(dev_t instance, ino_t inode) const {
   const std::lock_guard lock(mutex_);
   for (const auto& mount : mounts_) {
-    if (mount->node == node) return known(*mount);
+    if (mount->instance == instance && mount->inode == inode) return known(*mount);
   }
   return std::nullopt;
 }
 
-void Mounts::wait_for_end(dev_t device) {
+bool Mounts::wait_for_end(dev_t device, After after) {
   std::unique_lock lock(mutex_);
   const auto of_device = [&] {
     return std::find_if(mounts_.begin(), mounts_.end(), [&](const auto& mount) { return mount->device == device; });
   };
   const auto found = of_device();
-  if (found == mounts_.end() || !disconnected((*found)->channel)) return;
-  changed_.wait(lock, [&] { return stopping_ || of_device() == mounts_.end(); });
+  if (found == mounts_.end()) return true;
+  const std::shared_ptr<Mount> mount = *found;  // its number may be another file system's, once it has ended
+  if (!disconnected(mount->channel) && !ended(mount->pidfd)) return false;
+  const auto gone = [&] { return stopping_ || std::find(mounts_.begin(), mounts_.end(), mount) == mounts_.end(); };
+  if (after != After::kWait && !changed_.wait_for(lock, std::chrono::seconds(kPatience), gone)) {
+    if (after == After::kLeave) return true;
+    (void)sys::send_signal(mount->pidfd.get(), SIGKILL);
+  }
+  changed_.wait(lock, gone);
+  return !stopping_;
+}
+
+void Mounts::wait_for_change() {
+  std::unique_lock lock(mutex_);
+  changed_.wait_for(lock, std::chrono::milliseconds(20));
 }
 
 void Mounts::watch() {

@@ -53,11 +53,17 @@ class Mounts {
     std::shared_ptr<engine::MountHold> hold;
   };
   std::optional<Known> find(dev_t device) const;
-  std::optional<Known> find(engine::NodeId node) const;
+  // By the device's node: its st_dev and st_ino.
+  std::optional<Known> find(dev_t instance, ino_t inode) const;
 
-  // After an unmount: if that was the file system's last mount, waits until its program has written everything
-  // and is gone. A file system that is mounted elsewhere too is not waited for.
-  void wait_for_end(dev_t device);
+  // Whether the file system is at its end, because that was its last mount or its program has ended. Then waits until
+  // the program has written everything and is gone. One that is mounted elsewhere too is not waited for.
+  enum class After { kWait, kLeave, kKill };  // what to do about a program that is not through in kPatience seconds
+  static constexpr int kPatience = 5;
+  bool wait_for_end(dev_t device, After after = After::kWait);
+
+  // Returns when a file system has ended, or after a moment.
+  void wait_for_change();
 
   // Ends the watch, without waiting for programs.
   void stop();

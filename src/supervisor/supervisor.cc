@@ -19,6 +19,7 @@
 namespace loopfs::supervisor {
 namespace {
 
+constexpr int kTries = 10;  // to mount once more what may be at its end
 constexpr unsigned kMostCalls = 48;  // at once; below the agent's own bound
 
 // The call behind the notification, whatever the architecture numbers it.
@@ -59,6 +60,27 @@ struct Supervisor::Wanted {
   bool replace = false;
 
   bool read_only() const { return (flags & MS_RDONLY) != 0; }
+};
+
+// One mount of a device at a time: who comes second finds, as in the kernel, the superblock of the first.
+class Supervisor::Turn {
+ public:
+  Turn(Supervisor& supervisor, dev_t instance, ino_t inode) : supervisor_(supervisor), key_(instance, inode) {
+    std::unique_lock lock(supervisor_.mutex_);
+    supervisor_.idle_.wait(lock, [this] { return !supervisor_.starting_.contains(key_); });
+    supervisor_.starting_.insert(key_);
+  }
+  Turn(const Turn&) = delete;
+  Turn& operator=(const Turn&) = delete;
+  ~Turn() {
+    const std::lock_guard lock(supervisor_.mutex_);
+    supervisor_.starting_.erase(key_);
+    supervisor_.idle_.notify_all();
+  }
+
+ private:
+  Supervisor& supervisor_;
+  std::pair<dev_t, ino_t> key_;
 };
 
 Supervisor::Supervisor(Options options)
@@ -227,8 +249,13 @@ Supervisor::Answer Supervisor::mount_served(const Target& target, const Wanted& 
 }
 
 Supervisor::Answer Supervisor::mount_device(const Target& target, const Wanted& wanted) {
-  if (wanted.node) {
-    if (const auto known = mounts_.find(*wanted.node)) return mount_again(target, wanted, *known);
+  const Turn turn(*this, wanted.instance, wanted.inode);
+  for (int tries = kTries; const auto known = mounts_.find(wanted.instance, wanted.inode);) {
+    if (mounts_.wait_for_end(known->device)) continue;
+    const Answer answer = mount_again(target, wanted, *known);
+    // Perhaps it is just being unmounted: the kernel would let us wait for that, and start afresh.
+    if (answer != EBUSY || --tries == 0) return answer;
+    mounts_.wait_for_change();
   }
   // Without a program the image is looked at all the same: mount(8) tries every type of /proc/filesystems on
   // what it does not recognise, and only a file system that is there lacks its program.
@@ -358,6 +385,7 @@ Supervisor::Answer Supervisor::remount(const Target& target) {
     wanted.instance = known->instance;
     wanted.inode = known->inode;
     wanted.replace = true;
+    const Turn turn(*this, wanted.instance, wanted.inode);
     return remount_writable(target, wanted, *known);
   }
   mounter::Request request;
@@ -402,7 +430,12 @@ Supervisor::Answer Supervisor::unmount(const Target& target) {
   request.flags = flags & 0xffffffff;
   auto answer = options_.agent->ask(request, borrowed(*places));
   if (!answer) return code_of(answer.error());
-  if (answer->reply.error == 0) mounts_.wait_for_end(answer->reply.device);
+  // Who forces or detaches has a reason not to wait for long.
+  using After = Mounts::After;
+  const After after = (flags & MNT_FORCE) != 0    ? After::kKill
+                      : (flags & MNT_DETACH) != 0 ? After::kLeave
+                                                  : After::kWait;
+  if (answer->reply.error == 0) mounts_.wait_for_end(answer->reply.device, after);
   return answer->reply.error;
 }
 

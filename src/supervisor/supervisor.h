@@ -10,6 +10,7 @@
 #include <set>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "base/error.h"
 #include "base/fd.h"
@@ -59,6 +60,7 @@ class Supervisor {
   Answer unmount(const Target& target);
 
   struct Wanted;
+  class Turn;
   Answer mount_served(const Target& target, const Wanted& wanted);
   Answer mount_device(const Target& target, const Wanted& wanted);
   Answer mount_again(const Target& target, const Wanted& wanted, const Mounts::Known& known);
@@ -73,9 +75,10 @@ class Supervisor {
   Mounts mounts_;
   Fd wake_;
   std::thread receiver_;
-  std::mutex mutex_;  // guards calls_
+  std::mutex mutex_;  // guards calls_, starting_
   std::condition_variable idle_;
   unsigned calls_ = 0;  // threads under way
+  std::set<std::pair<dev_t, ino_t>> starting_;  // the nodes of devices that are being mounted
 };
 
 }  // namespace loopfs::supervisor
