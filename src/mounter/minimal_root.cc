@@ -73,7 +73,7 @@ Result<void> fill(int root, const std::string& executable) {
   }
   // libfuse looks here before it would run mount(8) to write a table.
   if (::symlinkat("/proc/self/mounts", root, "etc/mtab") != 0) return errno_fail("symlink 'etc/mtab'");
-  for (const char* device : {"dev/null", "dev/fuse"}) {
+  for (const char* device : {"dev/null", "dev/fuse", "dev/urandom"}) {
     if (auto done = bring(root, device, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC); !done) return done;
   }
   if (auto done = bring_executable(root, executable); !done) return done;

@@ -15,6 +15,7 @@
 #include <cstring>
 #include <memory>
 #include <optional>
+#include <sstream>
 
 #include "mounter/minimal_root.h"
 #include "sys/message.h"
@@ -170,19 +171,37 @@ Result<RunningProgram> launch_program(const ProgramLaunch& launch) {
   return running;
 }
 
-std::string last_words(int errors) {
+std::string output_of(int errors) {
   std::string text;
   char piece[4096];
   for (ssize_t got; (got = ::read(errors, piece, sizeof piece)) > 0;) {
     text.append(piece, static_cast<size_t>(got));
     if (text.size() > 65536) text.erase(0, text.size() - 65536);
   }
-  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
-  std::string line = text.substr(text.rfind('\n') + 1).substr(0, 200);
-  for (char& letter : line) {
+  return text;
+}
+
+std::string telling_line(const std::string& output, const std::string& source) {
+  // The last line often gives advice (ntfs-3g: ten lines of it), and the error stands above.
+  static constexpr const char* kSigns[] = {"error", "fail", "invalid", "cannot", "could not", "not match", "unsupported",
+                                           "corrupt"};
+  std::string last, telling;
+  std::istringstream lines(output);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+    last = line;
+    for (const char* sign : kSigns) {
+      if (::strcasestr(line.c_str(), sign) != nullptr) telling = line;
+    }
+  }
+  std::string found = telling.empty() ? last : telling;
+  const size_t name = found.find(kImagePath);
+  if (name != std::string::npos) found.replace(name, std::strlen(kImagePath), source);
+  found = found.substr(0, 200);
+  for (char& letter : found) {
     if (static_cast<unsigned char>(letter) < 0x20 || static_cast<unsigned char>(letter) > 0x7e) letter = '?';
   }
-  return line;
+  return found;
 }
 
 }  // namespace loopfs::mounter

@@ -30,7 +30,10 @@ struct RunningProgram {
 // namespaces. Errors: of the step that failed, or of execve(2).
 Result<RunningProgram> launch_program(const ProgramLaunch& launch);
 
-// The last line that the program has written so far, at most 200 printable characters.
-std::string last_words(int errors);
+// What the program has written so far, the last 64 KiB of it.
+std::string output_of(int errors);
+
+// The line that says best why a program gave up, at most 200 printable characters, with `source` for kImagePath.
+std::string telling_line(const std::string& output, const std::string& source);
 
 }  // namespace loopfs::mounter

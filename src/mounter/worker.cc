@@ -353,7 +353,7 @@ class Worker {
     if (code == ETIMEDOUT) {
       return failed({EIO, ""}, fmt::format("mount {}: {} gave no answer in {} s", request_.source, name, kStartTime.count()));
     }
-    const std::string words = last_words(program.errors.get());
+    const std::string words = telling_line(output_of(program.errors.get()), request_.source);
     return failed({EUCLEAN, ""}, fmt::format("mount {}: {} refused the image: {}", request_.source, name,
                                              words.empty() ? "it gave no reason" : words));
   }
