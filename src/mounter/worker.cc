@@ -89,14 +89,17 @@ class Worker {
     return status;
   }
 
-  Result<Fd> open_place(bool follow) const {
-    Fd place(::open(request_.path.c_str(), O_PATH | O_CLOEXEC | (follow ? 0 : O_NOFOLLOW)));
+  Result<Fd> open_place(int flags) const {
+    Fd place(::open(request_.path.c_str(), O_PATH | O_CLOEXEC | flags));
     if (!place.valid()) return errno_fail("open '{}'", request_.path);
     return place;
   }
 
+  // Where something is to be mounted: the root of a file system is a directory.
+  Result<Fd> open_target() const { return open_place(O_DIRECTORY); }
+
   Outcome stat() const {
-    auto place = open_place(request_.follow);
+    auto place = open_place(request_.follow ? 0 : O_NOFOLLOW);
     if (!place) return failed(place.error());
     auto status = look(*place);
     if (!status) return failed(status.error());
@@ -114,7 +117,7 @@ class Worker {
   Outcome unmount() const {
     Reply reply;
     {
-      auto place = open_place(request_.follow);
+      auto place = open_place(request_.follow ? 0 : O_NOFOLLOW);
       if (!place) return failed(place.error());
       auto status = look(*place);
       if (!status) return failed(status.error());
@@ -178,7 +181,7 @@ class Worker {
     if (auto set = sys::set_mount_attributes(tree->get(), request_.attributes & kAll, 0, false); !set) {
       return failed(set.error());
     }
-    auto target = open_place(true);
+    auto target = open_target();
     if (!target) return failed(target.error());
     if (auto attached = attach(tree->get(), target->get()); !attached) return failed(attached.error());
     return done({.device = *device});
@@ -302,7 +305,7 @@ class Worker {
       auto found = probe_filesystem(image.fd, image.offset, image.size);
       if (!found) return propagate(found);
       if (!type_accepts(request_.asked_type, *found)) return fail(EINVAL, "found {}", *found);
-      auto target = open_place(true);  // ENOENT before a program is started for nothing
+      auto target = open_target();  // ENOENT before a program is started for nothing
       if (!target) return propagate(target);
       return Seen();
     });
@@ -365,7 +368,7 @@ class Worker {
     auto asked = sys::receive_notification(program.listener.get());
     if (!asked || !*asked) return program_failed(program, EPIPE);
     if (auto entered = enter(); !entered) return failed(entered.error());
-    auto target = open_place(true);
+    auto target = open_target();
     if (!target) return failed(target.error());
     auto fuse = fuse_of(program, **asked);
     if (!fuse) return failed({EIO, ""}, fuse.error().message());
@@ -380,7 +383,7 @@ class Worker {
     if (request_.replace) {
       target->reset();  // it would make the mount busy
       if (::umount2(request_.path.c_str(), 0) != 0) return failed({errno, "umount2"});
-      target = open_place(true);  // what was below the old mount
+      target = open_target();  // what was below the old mount
     }
     if (!target) return failed(target.error());
     if (auto attached = attach(mounted->get(), target->get()); !attached) return failed(attached.error());
@@ -395,7 +398,7 @@ class Worker {
     if (request_.options.empty()) return failed({EINVAL, "data"});
     FuseRequest fuse = fuse_of(request_.options.front());
     fuse.channel = Fd(::fcntl(fd(kImage), F_DUPFD_CLOEXEC, 0));
-    auto target = open_place(true);
+    auto target = open_target();
     if (!target) return failed(target.error());
     auto mounted = make_mount(fuse);
     if (!mounted) return failed(mounted.error());

@@ -35,6 +35,15 @@ std::set<std::string> parse_virtual_types(const std::string& text) {
   return types;
 }
 
+std::set<std::string> parse_device_types(const std::string& text) {
+  std::set<std::string> types;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with("\t")) types.insert(line.substr(1));
+  }
+  return types;
+}
+
 std::string rewrite_proc_self(const std::string& path, int pid, int tid) {
   const auto rest_after = [&](const std::string& prefix) {
     return path == prefix || path.starts_with(prefix + "/") ? path.substr(prefix.size()) : std::string("?");

@@ -20,6 +20,9 @@ Decision decide_mount(uint64_t flags, const std::string& type, const std::set<st
 // The "nodev" lines of the text of /proc/filesystems.
 std::set<std::string> parse_virtual_types(const std::string& text);
 
+// The others: those that want a block device.
+std::set<std::string> parse_device_types(const std::string& text);
+
 // The flags of mount(2) without the magic number that old programs put into them.
 uint64_t without_magic(uint64_t flags);
 

@@ -40,6 +40,10 @@ TEST(VirtualTypes, AreTheNodevLines) {
   EXPECT_EQ(parse_virtual_types("nodev\tproc\n\text4\nnodev\ttmpfs\n"), (std::set<std::string>{"proc", "tmpfs"}));
 }
 
+TEST(DeviceTypes, AreTheOtherLines) {
+  EXPECT_EQ(parse_device_types("nodev\tproc\n\text4\nnodev\ttmpfs\n\tvfat\n"), (std::set<std::string>{"ext4", "vfat"}));
+}
+
 TEST(RewriteProcSelf, NamesTheCaller) {
   EXPECT_EQ(rewrite_proc_self("/proc/self/fd/5", 7, 9), "/proc/7/fd/5");
   EXPECT_EQ(rewrite_proc_self("/proc/thread-self/cwd", 7, 9), "/proc/7/task/9/cwd");

@@ -27,7 +27,8 @@ int add_architectures(scmp_filter_ctx context) {
 }
 
 int add_rules(scmp_filter_ctx context) {
-  for (const int call : {SCMP_SYS(mount), SCMP_SYS(umount2)}) {
+  // umount: i386 has both.
+  for (const int call : {SCMP_SYS(mount), SCMP_SYS(umount2), SCMP_SYS(umount)}) {
     if (const int code = ::seccomp_rule_add(context, SCMP_ACT_NOTIFY, call, 0); code != 0) return code;
   }
   if (const int code = ::seccomp_rule_add(context, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(fsopen), 0); code != 0) return code;

@@ -36,11 +36,11 @@ std::vector<int> borrowed(const std::vector<Fd>& fds) {
   return numbers;
 }
 
-std::set<std::string> virtual_types() {
+std::string filesystems_of_kernel() {
   std::ifstream file("/proc/filesystems");
   std::ostringstream text;
   text << file.rdbuf();
-  return parse_virtual_types(text.str());
+  return text.str();
 }
 
 // errno of a call that could not be looked at. A caller that is gone gets no answer anyway.
@@ -85,9 +85,14 @@ class Supervisor::Turn {
 
 Supervisor::Supervisor(Options options)
     : options_(std::move(options)),
-      virtual_types_(virtual_types()),
+      virtual_types_(parse_virtual_types(filesystems_of_kernel())),
+      device_types_(parse_device_types(filesystems_of_kernel())),
       mounts_({options_.invalidate, options_.report}),
-      wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+      wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  for (const auto& program : options_.programs.programs()) {
+    device_types_.insert(program.filesystems.begin(), program.filesystems.end());
+  }
+}
 
 Result<std::unique_ptr<Supervisor>> Supervisor::create(Options options) {
   std::unique_ptr<Supervisor> supervisor(new Supervisor(std::move(options)));
@@ -129,7 +134,7 @@ void Supervisor::receive() {
 void Supervisor::dispatch(const sys::Notification& notification) {
   const int listener = options_.listener.get();
   const Target target(listener, notification);
-  if (is_call(notification, "umount2")) {
+  if (is_call(notification, "umount2") || is_call(notification, "umount")) {
     if (mounts_.empty()) {
       (void)sys::continue_notification(listener, notification.id);
       return;
@@ -203,9 +208,12 @@ Supervisor::Answer Supervisor::mount(const Target& target) {
   auto looked = look(target, *places, *source, true);
   if (!looked) return code_of(looked.error());
   const mounter::Reply& found = looked->reply;
-  if (found.error != 0) return found.error;
+  // A type that we do not know may be one that needs no device, of a module that is yet to be loaded.
+  const bool wants_device = device_types_.contains(*type);
+  if (found.error != 0) return wants_device ? Answer(found.error) : std::nullopt;
+  if (!S_ISBLK(found.mode)) return wants_device ? Answer(ENOTBLK) : std::nullopt;
   // Not a node of any instance: the kernel knows what it thinks of that.
-  if (!S_ISBLK(found.mode) || !found.on_fuse) return std::nullopt;
+  if (!found.on_fuse) return std::nullopt;
   const auto node = engine::node_of_device(found.node);
   if (!node) return std::nullopt;
   auto data = target.text(4);
@@ -295,6 +303,7 @@ Supervisor::Answer Supervisor::mount_again(const Target& target, const Wanted& w
   const bool never_written = program != nullptr && program->read_only;
   if (known.read_only != wanted.read_only() && !never_written) return EBUSY;
   if (!mounter::type_accepts(wanted.type, known.type)) return EBUSY;
+  if (program != nullptr && !mounter::plan_mount(wanted.flags, wanted.data, *program)) return EINVAL;
   mounter::Request request;
   request.operation = mounter::Operation::kClone;
   request.path = wanted.target_path;
@@ -420,7 +429,7 @@ Supervisor::Answer Supervisor::unmount(const Target& target) {
   if (!place) return std::nullopt;
   auto places = target.places();
   if (!places) return std::nullopt;
-  const uint64_t flags = target.notification().arguments[1];
+  const uint64_t flags = is_call(target.notification(), "umount") ? 0 : target.notification().arguments[1];
   auto looked = look(target, *places, *place, (flags & UMOUNT_NOFOLLOW) == 0);
   if (!looked || looked->reply.error != 0 || !mounts_.find(looked->reply.device)) return std::nullopt;
   mounter::Request request;

@@ -71,7 +71,7 @@ class Supervisor {
                                       bool follow);
 
   Options options_;
-  std::set<std::string> virtual_types_;
+  std::set<std::string> virtual_types_, device_types_;  // not every type is in one of them: modules
   Mounts mounts_;
   Fd wake_;
   std::thread receiver_;
