@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# With many ids, the owners on a mounted image count: a user reads its own files and no others'.
+# run-as: root
+. "$(dirname "$0")/lib.sh"
+require mkfs.ext4 fuse2fs setpriv
+
+truncate -s 16M fs.img
+mkfs.ext4 -q fs.img
+mkdir d
+
+inside() {
+  [ "$(wc -l </proc/self/uid_map)" -gt 1 ] || [ "$(awk '{n += $3} END {print n}' /proc/self/uid_map)" -gt 1000 ] ||
+    { echo "only one id"; exit 0; }
+  mount -o loop fs.img d
+  echo secret >d/root-only
+  chmod 0600 d/root-only
+  mkdir d/home
+  chown 1000:1000 d/home
+  local as_user=(setpriv --reuid=1000 --regid=1000 --clear-groups)
+  "${as_user[@]}" sh -c 'umask 077; echo mine >d/home/mine; cat d/home/mine' >result
+  assert_eq "$(cat result)" mine
+  assert_eq "$(stat -c %u:%g:%a d/home/mine)" 1000:1000:600
+  assert_status 1 "${as_user[@]}" cat d/root-only
+  assert_match "$output" 'Permission denied'
+  assert_status 1 setpriv --reuid=1001 --regid=1001 --clear-groups cat d/home/mine
+  assert_match "$output" 'Permission denied'
+  assert_status 1 "${as_user[@]}" touch d/new
+  umount d
+  assert_eq "$(debugfs -R 'stat /home/mine' fs.img 2>/dev/null | grep -o 'User: *1000')" "User:  1000"
+}
+in_sandbox inside
+e2fsck -fn fs.img >e2fsck.out 2>&1 || fail "$(cat e2fsck.out)"
