@@ -9,8 +9,9 @@ mkfs.ext4 -q fs.img
 mkdir d
 
 inside() {
-  [ "$(wc -l </proc/self/uid_map)" -gt 1 ] || [ "$(awk '{n += $3} END {print n}' /proc/self/uid_map)" -gt 1000 ] ||
-    { echo "only one id"; exit 0; }
+  local ids
+  ids=$(awk '{n += $3} END {printf "%.0f", n}' /proc/self/uid_map)
+  [ "$ids" -gt 1001 ] || skip "only $ids ids in the sandbox"
   mount -o loop fs.img d
   echo secret >d/root-only
   chmod 0600 d/root-only
