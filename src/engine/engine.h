@@ -144,7 +144,8 @@ class Engine {
   // For the views: every device, bound or not, lowest number first.
   virtual std::vector<DeviceState> snapshot() = 0;
 
-  // Errors: ENXIO not bound, EBUSY exclusively open, EACCES `write` on a read-only device.
+  // Errors: EIO not bound (no superblock to read), ENXIO no such device, EBUSY exclusively open,
+  // EACCES `write` on a read-only device.
   virtual Result<std::unique_ptr<MountHold>> hold_for_mount(NodeId id, bool write) = 0;
 };
 

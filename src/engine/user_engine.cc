@@ -196,7 +196,7 @@ Result<std::unique_ptr<MountHold>> UserEngine::hold_for_mount(NodeId id, bool wr
     read_only = (*slot)->device->read_only(id.partition);
     if ((*slot)->device->bound()) backing = (*slot)->backing;
   }
-  if (!backing) return fail(ENXIO, "mount {}: not bound", id.name());
+  if (!backing) return fail(EIO, "mount {}: not bound", id.name());
   if (write && read_only) return fail(EACCES, "mount {}: read-only", id.name());
   auto hold = std::make_unique<UserMountHold>(std::move(handle), std::move(backing));
   if (hold->backing_fd() < 0) return fail(EIO, "mount {}: the device below is gone", id.name());

@@ -306,7 +306,7 @@ TEST_F(UserEngineTest, PrivilegedIoctlsWantSysAdmin) {
 }
 
 TEST_F(UserEngineTest, AMountHoldIsAnOpenAndAClaim) {
-  EXPECT_EQ(engine->hold_for_mount(NodeId::of_device(0), false).error().code, ENXIO);
+  EXPECT_EQ(engine->hold_for_mount(NodeId::of_device(0), false).error().code, EIO);
   const Fd file = memory();
   auto node = open(NodeId::of_device(0));
   ASSERT_EQ(configure(*node, file.get(), LO_FLAGS_AUTOCLEAR | LO_FLAGS_READ_ONLY, 8192), 0);

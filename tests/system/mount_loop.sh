@@ -113,7 +113,7 @@ errors() {
   losetup -d /dev/loop1
   losetup /dev/loop5 fs.img
   losetup -d /dev/loop5
-  refused '.' -t ext4 /dev/loop5 d # unbound
+  assert_eq "$(errno_of_mount /dev/loop5 d ext4 0 '')" EIO "unbound"
   # an exclusive holder
   exec {holder}< <(exec "$TEST_FOLDER/tests/system/helpers/mount_errno" --hold /dev/loop0)
   read -r -u "$holder" line
