@@ -80,7 +80,7 @@ gone() {
 
 # attempt TYPE SCENARIO: leaves disk.img as the end of the scenario left it.
 attempt() {
-  local pid all
+  local pid all one
   MOUNTED_TYPE=$1 SCENARIO=$2
   make_image
   # shellcheck disable=SC2016 # for the inner shell
@@ -88,12 +88,13 @@ attempt() {
   pid=$!
   wait_for 20 test -e ready
   mapfile -t all < <(descendants $pid)
+  for one in "${all[@]}"; do cat "/proc/$one/comm" 2>/dev/null || true; done | grep -xF "${program:0:15}" >log || fail "$program is not below loopfs"
   case $SCENARIO in
     umount | closed-end) echo >go ;;
     *-killed) kill -KILL $pid ;;
     *-all-dead)
-      kill -STOP "${all[@]}" # so that nobody reacts to another's end
-      kill -KILL "${all[@]}"
+      kill -STOP "${all[@]}" 2>log # so that nobody reacts to another's end
+      kill -KILL "${all[@]}" 2>log
       ;;
   esac
   wait $pid 2>/dev/null || true
