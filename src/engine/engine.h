@@ -144,6 +144,9 @@ class Engine {
   // For the views: every device, bound or not, lowest number first.
   virtual std::vector<DeviceState> snapshot() = 0;
 
+  // The same for one device; none if there is none of that number.
+  virtual std::optional<DeviceState> state(uint32_t number) = 0;
+
   // Errors: EIO not bound (no superblock to read), ENXIO no such device, EBUSY exclusively open,
   // EACCES `write` on a read-only device.
   virtual Result<std::unique_ptr<MountHold>> hold_for_mount(NodeId id, bool write) = 0;

@@ -91,6 +91,13 @@ DeviceState describe(const Slot& slot) {
   return state;
 }
 
+// As d_path shows it, which the caller's /proc did only if the file had no name by then. Without the lock: it
+// asks the file system.
+void mark_deleted(DeviceState& state, Backing& backing) {
+  constexpr std::string_view kDeleted = " (deleted)";
+  if (backing.deleted() && !state.backing_file.ends_with(kDeleted)) state.backing_file += kDeleted;
+}
+
 }  // namespace
 
 std::unique_ptr<UserEngine> UserEngine::create(const Options& options) {
@@ -172,14 +179,26 @@ std::vector<DeviceState> UserEngine::snapshot() {
       backings.push_back(states.back().bound ? slot->backing : nullptr);
     }
   }
-  constexpr std::string_view kDeleted = " (deleted)";
   for (size_t i = 0; i < states.size(); ++i) {
-    if (!backings[i]) continue;
-    // As d_path shows it, which the caller's /proc did only if the file had no name by then.
-    if (backings[i]->deleted() && !states[i].backing_file.ends_with(kDeleted))
-      states[i].backing_file += kDeleted;
+    if (backings[i]) mark_deleted(states[i], *backings[i]);
   }
   return states;
+}
+
+std::optional<DeviceState> UserEngine::state(uint32_t number) {
+  DeviceState state;
+  std::shared_ptr<Backing> backing;
+  {
+    std::unique_lock lock(core_->mutex());
+    auto slot = core_->find(number);
+    if (!slot) return std::nullopt;
+    core_->settle_if_ending(lock, *slot);
+    if (core_->find(number) != slot) return std::nullopt;
+    state = describe(*slot);
+    if (state.bound) backing = slot->backing;
+  }
+  if (backing) mark_deleted(state, *backing);
+  return state;
 }
 
 Result<std::unique_ptr<MountHold>> UserEngine::hold_for_mount(NodeId id, bool write) {

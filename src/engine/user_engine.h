@@ -30,6 +30,7 @@ class UserEngine final : public Engine {
   Result<void> unlink(NodeId id) override;
   Result<std::unique_ptr<OpenNode>> open(NodeId id, const OpenOptions& options) override;
   std::vector<DeviceState> snapshot() override;
+  std::optional<DeviceState> state(uint32_t number) override;
   Result<std::unique_ptr<MountHold>> hold_for_mount(NodeId id, bool write) override;
 
  private:

@@ -17,6 +17,12 @@ struct Entry {
   bool operator==(const Entry&) const = default;
 };
 
+// A name in a directory.
+struct Listed {
+  std::string name;
+  Entry::Kind kind = Entry::Kind::kDirectory;
+};
+
 // Entries by their path below some directory, without a leading slash.
 using Entries = std::map<std::string, Entry>;
 

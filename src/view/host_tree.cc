@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <memory>
+#include <string_view>
 
 namespace loopfs::view {
 namespace {
@@ -31,18 +32,31 @@ Result<Fd> HostTree::open(const std::string& path, int flags) const {
   return fd;
 }
 
-Result<std::vector<std::string>> HostTree::list(const std::string& path) const {
+Result<std::vector<Listed>> HostTree::list(const std::string& path) const {
   auto fd = open(path, O_RDONLY | O_DIRECTORY);
   if (!fd) return propagate(fd);
   const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(fd->get()), ::closedir);
   if (!stream) return errno_fail("read directory '{}'", path);
   (void)fd->release();  // the stream's now
-  std::vector<std::string> names;
+  std::vector<Listed> listed;
   while (const dirent* entry = ::readdir(stream.get())) {
-    const std::string name = entry->d_name;
-    if (name != "." && name != "..") names.push_back(name);
+    const std::string_view name = entry->d_name;
+    if (name == "." || name == "..") continue;
+    switch (entry->d_type) {
+      case DT_DIR:
+        listed.push_back({std::string(name), Entry::Kind::kDirectory});
+        break;
+      case DT_REG:
+        listed.push_back({std::string(name), Entry::Kind::kFile});
+        break;
+      case DT_LNK:
+        listed.push_back({std::string(name), Entry::Kind::kLink});
+        break;
+      default:
+        break;  // sysfs has nothing else, and find() would not find it
+    }
   }
-  return names;
+  return listed;
 }
 
 Result<Entry> HostTree::find(const std::string& path) const {

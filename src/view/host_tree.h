@@ -16,8 +16,8 @@ class HostTree {
  public:
   explicit HostTree(const std::string& directory);
 
-  // The names in the directory at `path` ("" is the directory itself). Errors: those of openat2(2).
-  Result<std::vector<std::string>> list(const std::string& path) const;
+  // The directory at `path` ("" is the directory itself). Errors: those of openat2(2).
+  Result<std::vector<Listed>> list(const std::string& path) const;
 
   // The entry at `path`; a file's text stays empty. Errors: ENOENT, those of openat2(2).
   Result<Entry> find(const std::string& path) const;

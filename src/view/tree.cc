@@ -3,10 +3,12 @@
 #include <sys/sysmacros.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <set>
 #include <sstream>
 #include <string_view>
 
+#include "engine/device_numbers.h"
 #include "instance/node.h"
 #include "view/device_entries.h"
 #include "view/layout.h"
@@ -39,6 +41,28 @@ bool leads_to_loop(std::string_view target) {
 
 std::string device_key(dev_t device) {
   return fmt::format("{}:{}", major(device), minor(device));
+}
+
+// The node of an instance that "M:m" may stand for.
+std::optional<engine::NodeId> node_of_key(const std::string& key) {
+  unsigned major_number = 0, minor_number = 0;
+  if (std::sscanf(key.c_str(), "%9u:%9u", &major_number, &minor_number) != 2) return std::nullopt;
+  const dev_t device = makedev(major_number, minor_number);
+  return device_key(device) == key ? engine::node_of_device(device) : std::nullopt;
+}
+
+bool has(const std::optional<engine::DeviceState>& device, const engine::NodeId& node) {
+  if (!device) return false;
+  if (node.kind == engine::NodeId::Kind::kDevice) return true;
+  return node.kind == engine::NodeId::Kind::kPartition &&
+         std::ranges::any_of(device->partitions, [&](const auto& p) { return p.number == node.partition; });
+}
+
+// Where its directory is, from the root of sysfs.
+std::string home_of(const engine::NodeId& node) {
+  std::string home = "devices/virtual/block/" + engine::NodeId::of_device(node.device).name();
+  if (node.kind == engine::NodeId::Kind::kPartition) home += "/" + node.name();
+  return home;
 }
 
 }  // namespace
@@ -101,41 +125,82 @@ Tree::Place Tree::locate(const std::string& path) const {
   return place;
 }
 
-// The instance's own entries of a part, by their path below it.
-Entries Tree::own_entries(const Place& place) const {
-  Entries entries;
-  if (place.section == Section::kRoot || place.section == Section::kUdevData ||
-      place.section == Section::kNone)
-    return entries;
-  for (const auto& device : engine_->snapshot()) {
-    const std::string name = fmt::format("loop{}", device.number);
-    const std::string home = "devices/virtual/block/" + name;
-    switch (place.section) {
-      case Section::kBlock:
-        entries[name] = Entry::link("../" + home);
-        break;
-      case Section::kClassBlock:
-        entries[name] = Entry::link("../../" + home);
-        break;
-      case Section::kDevBlock:
-        entries[device_key(device.device)] = Entry::link("../../" + home);
-        break;
-      case Section::kVirtualBlock:
-        entries[name] = Entry::directory();
-        if (place.first != name) continue;
-        for (auto& [path, entry] : device_entries(device)) entries[name + "/" + path] = std::move(entry);
-        continue;
-      default:
-        continue;
+// Whether the name is one that the instance decides about, whatever the host has there.
+bool Tree::is_own(const Place& place) const {
+  switch (place.section) {
+    case Section::kBlock:
+    case Section::kClassBlock:
+    case Section::kVirtualBlock:
+      return is_loop_name(place.first);
+    case Section::kDevBlock: {
+      const auto node = node_of_key(place.first);
+      return node &&
+             (node->kind == engine::NodeId::Kind::kDevice || has(engine_->state(node->device), *node));
     }
+    default:
+      return false;
+  }
+}
+
+// An entry for which is_own() holds. One device at a time: this is what every path walk asks for.
+Result<Entry> Tree::find_own(const Place& place) const {
+  const auto node =
+      place.section == Section::kDevBlock ? node_of_key(place.first) : instance::parse_node_name(place.first);
+  const auto device = node ? engine_->state(node->device) : std::nullopt;
+  if (!node || !has(device, *node)) return fail(ENOENT, "'{}'", place.below);
+  const bool partition = node->kind == engine::NodeId::Kind::kPartition;
+  if (place.section == Section::kVirtualBlock) {
+    if (partition) return fail(ENOENT, "'{}'", place.below);
+    if (place.below == place.first) return Entry::directory();
+    const Entries entries = device_entries(*device);
+    const auto found = entries.find(place.below.substr(place.first.size() + 1));
+    if (found == entries.end()) return fail(ENOENT, "'{}'", place.below);
+    return found->second;
+  }
+  if (place.below != place.first || (partition && place.section == Section::kBlock))
+    return fail(ENOENT, "'{}'", place.below);
+  return Entry::link((place.section == Section::kBlock ? "../" : "../../") + home_of(*node));
+}
+
+// The instance's own names in a part.
+std::vector<Listed> Tree::list_own(const Place& place) const {
+  std::vector<Listed> listed;
+  if (place.section == Section::kUdevData) return listed;
+  const bool keys = place.section == Section::kDevBlock;
+  const auto kind = place.section == Section::kVirtualBlock ? Entry::Kind::kDirectory : Entry::Kind::kLink;
+  for (const auto& device : engine_->snapshot()) {
+    listed.push_back(
+        {keys ? device_key(device.device) : engine::NodeId::of_device(device.number).name(), kind});
+    if (!keys && place.section != Section::kClassBlock) continue;
     for (const auto& partition : device.partitions) {
-      const std::string own = fmt::format("{}p{}", name, partition.number);
-      const std::string target = fmt::format("../../{}/{}", home, own);
-      if (place.section == Section::kClassBlock) entries[own] = Entry::link(target);
-      if (place.section == Section::kDevBlock) entries[device_key(partition.device)] = Entry::link(target);
+      const auto node = engine::NodeId::of_partition(device.number, partition.number);
+      listed.push_back({keys ? device_key(partition.device) : node.name(), kind});
     }
   }
-  return entries;
+  return listed;
+}
+
+// A directory below virtual_block/loopN.
+Result<std::vector<Listed>> Tree::list_device(const Place& place) const {
+  const auto node = instance::parse_node_name(place.first);
+  const auto device = node ? engine_->state(node->device) : std::nullopt;
+  if (!device || node->kind != engine::NodeId::Kind::kDevice) return fail(ENOENT, "'{}'", place.below);
+  const Entries entries = device_entries(*device);
+  std::string prefix;
+  if (place.below != place.first) {
+    prefix = place.below.substr(place.first.size() + 1);
+    const auto directory = entries.find(prefix);
+    if (directory == entries.end()) return fail(ENOENT, "'{}'", place.below);
+    if (directory->second.kind != Entry::Kind::kDirectory) return fail(ENOTDIR, "'{}'", place.below);
+    prefix += '/';
+  }
+  std::vector<Listed> listed;
+  for (auto entry = entries.lower_bound(prefix); entry != entries.end() && entry->first.starts_with(prefix);
+       ++entry) {
+    const std::string name = entry->first.substr(prefix.size());
+    if (name.find('/') == std::string::npos) listed.push_back({name, entry->second.kind});
+  }
+  return listed;
 }
 
 Result<Entry> Tree::find(const std::string& path) const {
@@ -144,35 +209,34 @@ Result<Entry> Tree::find(const std::string& path) const {
   if (place.section == Section::kPartitions && place.below.empty()) return Entry::file(partitions());
   if (!place.host) return fail(ENOENT, "'{}'", path);
   if (place.below.empty()) return Entry::directory();
-  const Entries own = own_entries(place);
-  if (const auto found = own.find(place.below); found != own.end()) return found->second;
-  if (own.contains(place.first) || place.hidden(place.first)) return fail(ENOENT, "'{}'", path);
+  if (is_own(place)) return find_own(place);
+  if (place.hidden(place.first)) return fail(ENOENT, "'{}'", path);
   return place.host->find(place.below);
 }
 
-Result<std::vector<std::string>> Tree::list(const std::string& path) const {
-  std::vector<std::string> names;
+Result<std::vector<Listed>> Tree::list(const std::string& path) const {
   const Place place = locate(path);
   if (place.section == Section::kRoot) {
-    for (const auto& part : kParts) names.emplace_back(part.name);
-    return names;
+    std::vector<Listed> parts;
+    for (const auto& part : kParts) {
+      parts.push_back({part.name, part.directory ? Entry::Kind::kDirectory : Entry::Kind::kFile});
+    }
+    return parts;
   }
-  const std::string prefix = place.below.empty() ? "" : place.below + "/";
-  const Entries own = own_entries(place);
-  for (auto entry = own.lower_bound(prefix); entry != own.end() && entry->first.starts_with(prefix);
-       ++entry) {
-    const std::string name = entry->first.substr(prefix.size());
-    if (name.find('/') == std::string::npos) names.push_back(name);
+  if (!place.host) return fail(place.section == Section::kPartitions ? ENOTDIR : ENOENT, "'{}'", path);
+  if (!place.below.empty()) {
+    if (place.section == Section::kVirtualBlock && is_own(place)) return list_device(place);
+    if (is_own(place) || place.hidden(place.first)) return fail(ENOENT, "'{}'", path);
+    return place.host->list(place.below);
   }
-  if (!place.host || own.contains(place.first)) return names;
-  auto theirs = place.host->list(place.below);
-  if (!theirs && place.below.empty()) return names;  // the host has no such directory
-  if (!theirs) return propagate(theirs);
-  for (auto& name : *theirs) {
-    if (place.below.empty() && (own.contains(name) || place.hidden(name))) continue;
-    names.push_back(std::move(name));
+  auto listed = list_own(place);
+  std::set<std::string> own;
+  for (const auto& entry : listed) own.insert(entry.name);
+  for (auto& entry :
+       place.host->list("").value_or(std::vector<Listed>())) {  // none: the host has no such part
+    if (!own.contains(entry.name) && !place.hidden(entry.name)) listed.push_back(std::move(entry));
   }
-  return names;
+  return listed;
 }
 
 Result<std::string> Tree::read(const std::string& path) const {
@@ -180,7 +244,7 @@ Result<std::string> Tree::read(const std::string& path) const {
   if (!entry) return propagate(entry);
   if (entry->kind != Entry::Kind::kFile) return fail(EISDIR, "read '{}'", path);
   const Place place = locate(path);
-  if (!place.host || own_entries(place).contains(place.below)) return entry->text;
+  if (!place.host || is_own(place)) return entry->text;
   return place.host->read(place.below);
 }
 

@@ -25,13 +25,16 @@ class Tree {
   explicit Tree(const Options& options);
 
   Result<Entry> find(const std::string& path) const;  // a file's text may be missing: see read()
-  Result<std::vector<std::string>> list(const std::string& path) const;
+  Result<std::vector<Listed>> list(const std::string& path) const;
   Result<std::string> read(const std::string& path) const;
 
  private:
   struct Place;
   Place locate(const std::string& path) const;
-  Entries own_entries(const Place& place) const;
+  bool is_own(const Place& place) const;
+  Result<Entry> find_own(const Place& place) const;
+  std::vector<Listed> list_own(const Place& place) const;
+  Result<std::vector<Listed>> list_device(const Place& place) const;
   std::string partitions() const;
 
   engine::Engine* engine_;

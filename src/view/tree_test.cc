@@ -8,6 +8,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "view/layout.h"
+
 namespace loopfs::view {
 namespace {
 
@@ -37,6 +39,10 @@ class OneDevice final : public engine::Engine {
     device.size = 1 << 20;
     device.partitions = {{.number = 1, .device = makedev(259, 0x80001), .start = 512, .size = 1024}};
     return {device};
+  }
+  std::optional<engine::DeviceState> state(uint32_t number) override {
+    if (number != 0) return std::nullopt;
+    return snapshot().front();
   }
 };
 
@@ -68,15 +74,22 @@ class TreeTest : public testing::Test {
   }
   void write(const std::string& path, const std::string& text) { std::ofstream(top_ + "/" + path) << text; }
 
+  std::vector<std::string> names(const std::string& path) {
+    std::vector<std::string> names;
+    const auto directory = tree_->list(path).value();
+    for (const auto& listed : directory) names.push_back(listed.name);
+    return names;
+  }
+
   std::string top_;
   OneDevice engine_;
   std::unique_ptr<Tree> tree_;
 };
 
 TEST_F(TreeTest, TheHostsLoopDevicesAreHiddenAndTheInstancesShow) {
-  EXPECT_THAT(*tree_->list("block"), UnorderedElementsAre("loop0", "vda"));
-  EXPECT_THAT(*tree_->list("dev_block"), UnorderedElementsAre("7:0", "259:524289", "254:0"));
-  EXPECT_THAT(*tree_->list("virtual_block"), UnorderedElementsAre("loop0", "zram0"));
+  EXPECT_THAT(names("block"), UnorderedElementsAre("loop0", "vda"));
+  EXPECT_THAT(names("dev_block"), UnorderedElementsAre("7:0", "259:524289", "254:0"));
+  EXPECT_THAT(names("virtual_block"), UnorderedElementsAre("loop0", "zram0"));
   EXPECT_EQ(tree_->find("block/loop9").error().code, ENOENT);
   EXPECT_EQ(tree_->find("dev_block/7:9").error().code, ENOENT);
   EXPECT_EQ(tree_->find("virtual_block/loop9").error().code, ENOENT);
@@ -85,7 +98,33 @@ TEST_F(TreeTest, TheHostsLoopDevicesAreHiddenAndTheInstancesShow) {
 
 TEST_F(TreeTest, ADeviceOfTheSameNameIsTheInstancesAlone) {
   EXPECT_EQ(*tree_->read("virtual_block/loop0/loop/backing_file"), "\n");
-  EXPECT_THAT(*tree_->list("virtual_block/loop0"), Contains("loop0p1"));
+  EXPECT_THAT(names("virtual_block/loop0"), Contains("loop0p1"));
+  EXPECT_THAT(names("virtual_block/loop0"), Not(Contains("loop0p1/size")));
+  EXPECT_THAT(names("virtual_block/loop0/loop0p1"), Contains("size"));
+  EXPECT_EQ(*tree_->read("virtual_block/loop0/loop0p1/size"), "2\n");
+  for (const char* path :
+       {"virtual_block/loop0/size", "virtual_block/loop0/none", "virtual_block/loop9", "none"}) {
+    EXPECT_FALSE(tree_->list(path)) << path;
+  }
+  for (const char* path :
+       {"block/loop0/size", "block/loop0p1", "class_block/loop0p2", "dev_block/7:1", "dev_block/259:524290",
+        "dev_block/7:0/size", "virtual_block/loop0p1", "virtual_block/loop0/loop0p2"}) {
+    EXPECT_FALSE(tree_->find(path)) << path;
+  }
+}
+
+TEST_F(TreeTest, EntriesAreListedWithTheirKinds) {
+  for (const auto& part : kParts) {
+    const auto listed = tree_->list(part.name);
+    if (!part.directory) continue;
+    for (const auto& entry : *listed) {
+      EXPECT_EQ(entry.kind, tree_->find(fmt::format("{}/{}", part.name, entry.name))->kind) << entry.name;
+    }
+  }
+  const auto device = tree_->list("virtual_block/loop0").value();
+  for (const auto& entry : device) {
+    EXPECT_EQ(entry.kind, tree_->find("virtual_block/loop0/" + entry.name)->kind) << entry.name;
+  }
 }
 
 TEST_F(TreeTest, OtherDevicesShowAsOnTheHost) {
@@ -106,7 +145,7 @@ TEST_F(TreeTest, PartitionsAreTheHostsWithoutItsLoopDevicesAndOurs) {
 }
 
 TEST_F(TreeTest, AMissingHostDirectoryIsEmpty) {
-  EXPECT_TRUE(tree_->list("udev_data")->empty());
+  EXPECT_TRUE(names("udev_data").empty());
 }
 
 }  // namespace

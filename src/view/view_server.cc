@@ -119,28 +119,20 @@ void opendir(fuse_req_t request, fuse_ino_t inode, fuse_file_info* file) {
     fuse_reply_err(request, names.error().code);
     return;
   }
-  names->insert(names->begin(), {".", ".."});
-  auto kept = std::make_unique<std::vector<std::string>>(std::move(*names));
+  names->insert(names->begin(), {{"."}, {".."}});
+  auto kept = std::make_unique<std::vector<Listed>>(std::move(*names));
   file->fh = reinterpret_cast<uint64_t>(kept.get());
   if (fuse_reply_open(request, file) == 0) (void)kept.release();
 }
 
-void readdir(fuse_req_t request, fuse_ino_t inode, size_t size, off_t offset, fuse_file_info* file) {
-  ViewServer& server = server_of(request);
-  const auto& names = *reinterpret_cast<const std::vector<std::string>*>(file->fh);
-  const std::string directory = server.path_of(inode);
+void readdir(fuse_req_t request, fuse_ino_t, size_t size, off_t offset, fuse_file_info* file) {
+  const auto& names = *reinterpret_cast<const std::vector<Listed>*>(file->fh);
   std::vector<char> buffer(size);
   size_t used = 0;
   for (size_t i = static_cast<size_t>(offset); i < names.size(); ++i) {
-    struct stat status {};
-    status.st_ino = FUSE_ROOT_ID;  // readdir's numbers are not looked at; the type is
-    status.st_mode = S_IFDIR;
-    if (i >= 2) {
-      const auto entry = server.tree().find(directory.empty() ? names[i] : directory + "/" + names[i]);
-      if (!entry) continue;
-      status = attributes_of(FUSE_ROOT_ID + 1 + i, *entry);
-    }
-    const size_t length = fuse_add_direntry(request, buffer.data() + used, size - used, names[i].c_str(),
+    // readdir's inode numbers are not looked at; the type is.
+    const struct stat status = attributes_of(FUSE_ROOT_ID + i, {.kind = names[i].kind, .text = {}});
+    const size_t length = fuse_add_direntry(request, buffer.data() + used, size - used, names[i].name.c_str(),
                                             &status, static_cast<off_t>(i + 1));
     if (length > size - used) break;
     used += length;
@@ -149,7 +141,7 @@ void readdir(fuse_req_t request, fuse_ino_t inode, size_t size, off_t offset, fu
 }
 
 void releasedir(fuse_req_t request, fuse_ino_t, fuse_file_info* file) {
-  delete reinterpret_cast<std::vector<std::string>*>(file->fh);
+  delete reinterpret_cast<std::vector<Listed>*>(file->fh);
   fuse_reply_err(request, 0);
 }
 
