@@ -96,7 +96,8 @@ class AgentProcess {
       while ((pid = ::waitpid(-1, nullptr, WNOHANG)) > 0) {
       }
       if (pid < 0) return;  // no child is left
-      const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now()).count();
+      const auto left =
+          std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now()).count();
       if (left <= 0) return;  // the rest dies with us
       pollfd wait{signals_.get(), POLLIN, 0};
       (void)::poll(&wait, 1, static_cast<int>(left));
@@ -132,7 +133,9 @@ Result<std::unique_ptr<Agent>> Agent::start() {
   return std::unique_ptr<Agent>(new Agent(pid, std::move(ends->first)));
 }
 
-Agent::~Agent() { stop(); }
+Agent::~Agent() {
+  stop();
+}
 
 Result<void> Agent::set_init(int pidfd) {
   const int fds[] = {pidfd};

@@ -39,7 +39,8 @@ class Agent {
   // Errors: EIO the worker died, EPIPE the agent is gone.
   Result<Answer> ask(const Request& request, const std::vector<int>& fds);
 
-  // Ends the sandbox, if it has not ended, and returns when the last FUSE program has finished or been killed.
+  // Ends the sandbox, if it has not ended, and returns when the last FUSE program has finished or been
+  // killed.
   void stop();
 
  private:

@@ -1,5 +1,6 @@
 #include "mounter/config.h"
 
+#include <toml++/toml.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -7,8 +8,6 @@
 #include <fstream>
 #include <sstream>
 #include <string_view>
-
-#include <toml++/toml.h>
 
 namespace loopfs::mounter {
 namespace {
@@ -115,17 +114,19 @@ bool take(const toml::table& entry, const char* key, std::vector<std::string>& v
 }
 
 Result<Program> program_of(const toml::table& entry, const std::string& where) {
-  static constexpr std::string_view kKeys[] = {"filesystems", "command", "package", "offset_option",
-                                               "read_only", "options", "read_only_options", "read_write_options",
-                                               "passed", "ignored"};
+  static constexpr std::string_view kKeys[] = {
+      "filesystems", "command", "package",           "offset_option",
+      "read_only",   "options", "read_only_options", "read_write_options",
+      "passed",      "ignored"};
   for (const auto& [key, value] : entry) {
     if (std::find(std::begin(kKeys), std::end(kKeys), key.str()) == std::end(kKeys)) {
       return fail(EINVAL, "{}: unknown key '{}' in [[program]]", where, key.str());
     }
   }
   Program program;
-  const bool good = take(entry, "filesystems", program.filesystems) && take(entry, "command", program.command) &&
-                    take(entry, "package", program.package) && take(entry, "offset_option", program.offset_option) &&
+  const bool good = take(entry, "filesystems", program.filesystems) &&
+                    take(entry, "command", program.command) && take(entry, "package", program.package) &&
+                    take(entry, "offset_option", program.offset_option) &&
                     take(entry, "read_only", program.read_only) && take(entry, "options", program.options) &&
                     take(entry, "read_only_options", program.read_only_options) &&
                     take(entry, "read_write_options", program.read_write_options) &&
@@ -135,7 +136,8 @@ Result<Program> program_of(const toml::table& entry, const std::string& where) {
     return std::find(program.command.begin(), program.command.end(), word) != program.command.end();
   };
   if (program.filesystems.empty() || !has("{image}") || !has("{mountpoint}")) {
-    return fail(EINVAL, "{}: [[program]] needs filesystems, and a command with {{image}} and {{mountpoint}}", where);
+    return fail(EINVAL, "{}: [[program]] needs filesystems, and a command with {{image}} and {{mountpoint}}",
+                where);
   }
   return program;
 }
@@ -231,7 +233,8 @@ Result<ProgramTable> ProgramTable::load(const std::string& file) {
 const Program* ProgramTable::find(const std::string& filesystem) const {
   const Program* first = nullptr;
   for (const auto& program : programs_) {
-    if (std::find(program.filesystems.begin(), program.filesystems.end(), filesystem) == program.filesystems.end()) {
+    if (std::find(program.filesystems.begin(), program.filesystems.end(), filesystem) ==
+        program.filesystems.end()) {
       continue;
     }
     if (locate_program(program)) return &program;
@@ -246,7 +249,8 @@ std::optional<std::string> locate_program(const Program& program) {
     return ::access(name.c_str(), X_OK) == 0 ? std::optional(name) : std::nullopt;
   }
   const char* path = std::getenv("PATH");
-  std::istringstream folders(std::string(path != nullptr ? path : "") + ":/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin");
+  std::istringstream folders(std::string(path != nullptr ? path : "") +
+                             ":/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin");
   for (std::string folder; std::getline(folders, folder, ':');) {
     if (folder.empty() || folder.front() != '/') continue;
     const std::string candidate = folder + "/" + name;

@@ -7,7 +7,8 @@ namespace {
 
 TEST(ProgramTable, TheBuiltInTableKnowsTheUsualFileSystems) {
   const ProgramTable table = ProgramTable::built_in();
-  for (const char* type : {"ext2", "ext3", "ext4", "squashfs", "erofs", "vfat", "msdos", "exfat", "ntfs", "iso9660"}) {
+  for (const char* type :
+       {"ext2", "ext3", "ext4", "squashfs", "erofs", "vfat", "msdos", "exfat", "ntfs", "iso9660"}) {
     const Program* program = table.find(type);
     ASSERT_NE(program, nullptr) << type;
     EXPECT_FALSE(program->package.empty()) << type;
@@ -21,7 +22,8 @@ TEST(ProgramTable, TheUsersEntriesGoFirst) {
 filesystems = ["ext4", "xfs"]
 command = ["/bin/true", "{image}", "{mountpoint}"]
 package = "mine"
-)", "my.toml");
+)",
+                                         "my.toml");
   ASSERT_TRUE(table) << table.error().message();
   EXPECT_EQ(table->find("ext4")->package, "mine");
   EXPECT_EQ(table->find("xfs")->package, "mine");
@@ -38,18 +40,22 @@ package = "first"
 filesystems = ["xfs"]
 command = ["/bin/true", "{image}", "{mountpoint}"]
 package = "second"
-)", "my.toml");
+)",
+                                         "my.toml");
   ASSERT_TRUE(table);
   EXPECT_EQ(table->find("xfs")->package, "second");
 }
 
 TEST(ProgramTable, MistakesAreNamedWithTheirPlace) {
-  const auto message = [](const char* text) { return ProgramTable::parse(text, "my.toml").error().message(); };
+  const auto message = [](const char* text) {
+    return ProgramTable::parse(text, "my.toml").error().message();
+  };
   EXPECT_NE(message("[[program]\n").find("my.toml line 1"), std::string::npos);
   EXPECT_NE(message("colour = 1\n").find("unknown key 'colour'"), std::string::npos);
   EXPECT_NE(message("[[program]]\nfilesystem = ['x']\n").find("unknown key 'filesystem'"), std::string::npos);
   EXPECT_NE(message("[[program]]\nfilesystems = 'x'\n").find("wrong type"), std::string::npos);
-  EXPECT_NE(message("[[program]]\nfilesystems = ['x']\ncommand = ['y']\n").find("{image}"), std::string::npos);
+  EXPECT_NE(message("[[program]]\nfilesystems = ['x']\ncommand = ['y']\n").find("{image}"),
+            std::string::npos);
 }
 
 TEST(ProgramTable, AMissingFileIsAnErrorIfItWasNamed) {

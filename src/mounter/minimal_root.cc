@@ -34,8 +34,8 @@ Result<void> make_place(int root, const std::string& path, bool directory) {
   return {};
 }
 
-// The host's /`path` at the same place below `root`: a link as a link, all else bound read-only. Nothing if the
-// host has no such thing.
+// The host's /`path` at the same place below `root`: a link as a link, all else bound read-only. Nothing if
+// the host has no such thing.
 Result<void> bring(int root, const std::string& path, uint64_t attributes) {
   const std::string source = "/" + path;
   struct stat status;
@@ -51,7 +51,8 @@ Result<void> bring(int root, const std::string& path, uint64_t attributes) {
   if (auto made = make_place(root, path, S_ISDIR(status.st_mode)); !made) return made;
   auto tree = sys::clone_tree(AT_FDCWD, source, true);
   if (!tree) return propagate(tree);
-  if (auto set = sys::set_mount_attributes(tree->get(), attributes, 0, true); !set) return propagate(set, "'{}'", path);
+  if (auto set = sys::set_mount_attributes(tree->get(), attributes, 0, true); !set)
+    return propagate(set, "'{}'", path);
   return sys::attach_mount(tree->get(), root, path);
 }
 
@@ -87,8 +88,10 @@ Result<void> fill(int root, const std::string& executable) {
 }  // namespace
 
 Result<void> enter_minimal_root(const std::string& executable) {
-  if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return errno_fail("make mounts private");
-  auto root = sys::mount_virtual("tmpfs", {{"mode", "0755"}, {"size", "64k"}}, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+  if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0)
+    return errno_fail("make mounts private");
+  auto root =
+      sys::mount_virtual("tmpfs", {{"mode", "0755"}, {"size", "64k"}}, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
   if (!root) return propagate(root);
   // It must stand somewhere to become the root: over /proc, which every system has, and nothing here needs.
   if (auto done = sys::attach_mount(root->get(), AT_FDCWD, "/proc"); !done) return done;

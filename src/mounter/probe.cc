@@ -26,14 +26,16 @@ Result<void> check_ext_size(int image, uint64_t offset, uint64_t size) {
   const bool wide = (word(0x60) & 0x80) != 0;  // INCOMPAT_64BIT
   const uint64_t blocks = word(0x04) + (wide ? word(0x150) << 32 : 0);
   if (shift > 16) return fail(EINVAL, "block size of 2^{}", shift);
-  if (blocks > (size >> shift)) return fail(EINVAL, "file system of {} blocks on a device of {}", blocks, size >> shift);
+  if (blocks > (size >> shift))
+    return fail(EINVAL, "file system of {} blocks on a device of {}", blocks, size >> shift);
   return {};
 }
 
 }  // namespace
 
 Result<std::string> probe_filesystem(int image, uint64_t offset, uint64_t size) {
-  const std::unique_ptr<blkid_struct_probe, void (*)(blkid_probe)> probe(::blkid_new_probe(), ::blkid_free_probe);
+  const std::unique_ptr<blkid_struct_probe, void (*)(blkid_probe)> probe(::blkid_new_probe(),
+                                                                         ::blkid_free_probe);
   if (!probe || ::blkid_probe_set_device(probe.get(), image, static_cast<blkid_loff_t>(offset),
                                          static_cast<blkid_loff_t>(size)) != 0) {
     return fail(EINVAL, "probe the file system");
@@ -41,7 +43,8 @@ Result<std::string> probe_filesystem(int image, uint64_t offset, uint64_t size) 
   ::blkid_probe_enable_superblocks(probe.get(), 1);
   ::blkid_probe_set_superblocks_flags(probe.get(), BLKID_SUBLKS_TYPE | BLKID_SUBLKS_USAGE);
   const char* type = nullptr;
-  if (::blkid_do_safeprobe(probe.get()) != 0 || ::blkid_probe_lookup_value(probe.get(), "TYPE", &type, nullptr) != 0) {
+  if (::blkid_do_safeprobe(probe.get()) != 0 ||
+      ::blkid_probe_lookup_value(probe.get(), "TYPE", &type, nullptr) != 0) {
     return fail(EINVAL, "no file system, or more than one, found");
   }
   const std::string found = type;

@@ -8,9 +8,9 @@
 
 namespace loopfs::mounter {
 
-// The file system's type as libblkid calls it. Parses hostile bytes: call it in a process that has nothing to lose.
-// Errors: EINVAL none or several found; also for an ext file system that is larger than its device (the kernel
-// refuses those, and fuse2fs would write behind the device's end).
+// The file system's type as libblkid calls it. Parses hostile bytes: call it in a process that has nothing to
+// lose. Errors: EINVAL none or several found; also for an ext file system that is larger than its device (the
+// kernel refuses those, and fuse2fs would write behind the device's end).
 Result<std::string> probe_filesystem(int image, uint64_t offset, uint64_t size);
 
 }  // namespace loopfs::mounter

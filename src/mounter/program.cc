@@ -57,12 +57,30 @@ Result<Fd> install_program_filter() {
   const std::unique_ptr<void, void (*)(void*)> context(::seccomp_init(SCMP_ACT_ALLOW), ::seccomp_release);
   if (!context) return fail(ENOMEM, "seccomp_init");
   const int refused[] = {
-      SCMP_SYS(umount2),          SCMP_SYS(pivot_root),      SCMP_SYS(chroot),        SCMP_SYS(setns),
-      SCMP_SYS(unshare),          SCMP_SYS(fsopen),          SCMP_SYS(fspick),        SCMP_SYS(open_tree),
-      SCMP_SYS(move_mount),       SCMP_SYS(mount_setattr),   SCMP_SYS(ptrace),        SCMP_SYS(process_vm_readv),
-      SCMP_SYS(process_vm_writev), SCMP_SYS(bpf),            SCMP_SYS(perf_event_open), SCMP_SYS(userfaultfd),
-      SCMP_SYS(io_uring_setup),   SCMP_SYS(keyctl),          SCMP_SYS(add_key),       SCMP_SYS(request_key),
-      SCMP_SYS(open_by_handle_at), SCMP_SYS(kexec_load),     SCMP_SYS(init_module),   SCMP_SYS(finit_module),
+      SCMP_SYS(umount2),
+      SCMP_SYS(pivot_root),
+      SCMP_SYS(chroot),
+      SCMP_SYS(setns),
+      SCMP_SYS(unshare),
+      SCMP_SYS(fsopen),
+      SCMP_SYS(fspick),
+      SCMP_SYS(open_tree),
+      SCMP_SYS(move_mount),
+      SCMP_SYS(mount_setattr),
+      SCMP_SYS(ptrace),
+      SCMP_SYS(process_vm_readv),
+      SCMP_SYS(process_vm_writev),
+      SCMP_SYS(bpf),
+      SCMP_SYS(perf_event_open),
+      SCMP_SYS(userfaultfd),
+      SCMP_SYS(io_uring_setup),
+      SCMP_SYS(keyctl),
+      SCMP_SYS(add_key),
+      SCMP_SYS(request_key),
+      SCMP_SYS(open_by_handle_at),
+      SCMP_SYS(kexec_load),
+      SCMP_SYS(init_module),
+      SCMP_SYS(finit_module),
       SCMP_SYS(socket),
   };
   int failed = ::seccomp_rule_add(context.get(), SCMP_ACT_NOTIFY, SCMP_SYS(mount), 0);
@@ -84,7 +102,8 @@ Result<Fd> install_program_filter() {
 
 Result<void> confine(const ProgramLaunch& launch) {
   if (auto done = sys::die_with_parent(); !done) return done;
-  if (auto done = enter_minimal_root(launch.executable); !done) return propagate(done, "confine a FUSE program");
+  if (auto done = enter_minimal_root(launch.executable); !done)
+    return propagate(done, "confine a FUSE program");
   ::umask(0);
   const rlimit no_core{0, 0};
   ::setrlimit(RLIMIT_CORE, &no_core);
@@ -124,10 +143,12 @@ Result<void> confine(const ProgramLaunch& launch) {
   give_up(report, Error{errno, fmt::format("execute '{}'", launch.executable)});
 }
 
-// Between the worker and the program: enters the namespaces, makes the program in a pid namespace, and is gone.
+// Between the worker and the program: enters the namespaces, makes the program in a pid namespace, and is
+// gone.
 [[noreturn]] void make_program(const ProgramLaunch& launch, int socket, int errors) {
   ::setsid();  // no signal of the user's terminal reaches it
-  if (auto done = sys::enter_namespaces(launch.user_namespace, CLONE_NEWUSER); !done) give_up(socket, done.error());
+  if (auto done = sys::enter_namespaces(launch.user_namespace, CLONE_NEWUSER); !done)
+    give_up(socket, done.error());
   if (auto done = sys::become_root_of_namespace(); !done) give_up(socket, done.error());
   if (auto done = sys::unshare_namespaces(CLONE_NEWNS); !done) give_up(socket, done.error());
   // Where these are forbidden the program still has neither a socket nor a name for anything outside.
@@ -183,8 +204,8 @@ std::string output_of(int errors) {
 
 std::string telling_line(const std::string& output, const std::string& source) {
   // The last line often gives advice (ntfs-3g: ten lines of it), and the error stands above.
-  static constexpr const char* kSigns[] = {"error", "fail", "invalid", "cannot", "could not", "not match", "unsupported",
-                                           "corrupt"};
+  static constexpr const char* kSigns[] = {"error",     "fail",      "invalid",     "cannot",
+                                           "could not", "not match", "unsupported", "corrupt"};
   std::string last, telling;
   std::istringstream lines(output);
   for (std::string line; std::getline(lines, line);) {

@@ -6,10 +6,11 @@ namespace loopfs::mounter {
 namespace {
 
 TEST(TellingLine, IsTheErrorAndNotTheAdvice) {
-  EXPECT_EQ(telling_line("Failed to mount '/proc/self/fd/3': Input/output error\nNTFS is either inconsistent, or\n"
-                         "for more details.\n",
-                         "/dev/loop0"),
-            "Failed to mount '/dev/loop0': Input/output error");
+  EXPECT_EQ(
+      telling_line("Failed to mount '/proc/self/fd/3': Input/output error\nNTFS is either inconsistent, or\n"
+                   "for more details.\n",
+                   "/dev/loop0"),
+      "Failed to mount '/dev/loop0': Input/output error");
   EXPECT_EQ(telling_line("FUSE exfat 1.3.0\nERROR: too big cluster size: 2^(102+3).\n", "/dev/loop0"),
             "ERROR: too big cluster size: 2^(102+3).");
 }

@@ -4,9 +4,10 @@
 
 namespace loopfs::mounter {
 
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Request, operation, path, follow, flags, device, asked_type, source, executable,
-                                   command, options, offset_option, device_path, image_device, image_inode, offset, size, attributes,
-                                   read_only, synchronous, replace, notification)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Request, operation, path, follow, flags, device, asked_type, source,
+                                   executable, command, options, offset_option, device_path, image_device,
+                                   image_inode, offset, size, attributes, read_only, synchronous, replace,
+                                   notification)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Reply, error, line, device, node, inode, mode, on_fuse)
 
 namespace {
@@ -31,9 +32,17 @@ Result<T> unpack(std::span<const std::byte> bytes) {
 
 }  // namespace
 
-std::vector<std::byte> encode(const Request& request) { return pack(request); }
-Result<Request> decode_request(std::span<const std::byte> bytes) { return unpack<Request>(bytes); }
-std::vector<std::byte> encode(const Reply& reply) { return pack(reply); }
-Result<Reply> decode_reply(std::span<const std::byte> bytes) { return unpack<Reply>(bytes); }
+std::vector<std::byte> encode(const Request& request) {
+  return pack(request);
+}
+Result<Request> decode_request(std::span<const std::byte> bytes) {
+  return unpack<Request>(bytes);
+}
+std::vector<std::byte> encode(const Reply& reply) {
+  return pack(reply);
+}
+Result<Reply> decode_reply(std::span<const std::byte> bytes) {
+  return unpack<Reply>(bytes);
+}
 
 }  // namespace loopfs::mounter

@@ -16,30 +16,30 @@ enum class Operation { kStat, kMount, kUnmount, kClone, kRemount, kServed };
 
 // Every path is one of the caller's: the worker resolves it in the caller's namespaces, root and directory.
 // With the request go these descriptors, in this order: see Caller; for kMount also `listener` and, unless
-// `device_path` is set, the image. kServed: a mount of what a program of the caller's serves; `options` has the data of
-// its mount(2), and its /dev/fuse goes with the request in the image's place.
+// `device_path` is set, the image. kServed: a mount of what a program of the caller's serves; `options` has
+// the data of its mount(2), and its /dev/fuse goes with the request in the image's place.
 struct Request {
   Operation operation = Operation::kStat;
-  std::string path;       // the target; of kStat: what to look at
-  bool follow = true;     // a symbolic link as the last component (not of kMount, kClone: always followed)
-  uint64_t flags = 0;     // of umount2(2), or MS_* of kRemount
-  dev_t device = 0;       // st_dev of the mount to clone
+  std::string path;    // the target; of kStat: what to look at
+  bool follow = true;  // a symbolic link as the last component (not of kMount, kClone: always followed)
+  uint64_t flags = 0;  // of umount2(2), or MS_* of kRemount
+  dev_t device = 0;    // st_dev of the mount to clone
 
   // kMount
-  std::string asked_type;                 // as given to mount(2)
-  std::string source;                     // shown in /proc/self/mounts
-  std::string executable;                 // empty: EPERM if the image is of the type asked for, EINVAL if not
-  std::vector<std::string> command;       // argv, with {image}, {mountpoint}, {options}
+  std::string asked_type;            // as given to mount(2)
+  std::string source;                // shown in /proc/self/mounts
+  std::string executable;            // empty: EPERM if the image is of the type asked for, EINVAL if not
+  std::vector<std::string> command;  // argv, with {image}, {mountpoint}, {options}
   std::vector<std::string> options;
-  std::string offset_option;              // "offset={offset}"
-  std::string device_path;                // opened as the image by the worker, who then checks that it is ...
-  dev_t image_device = 0;                 // ... on this file system (st_dev), and ...
-  ino_t image_inode = 0;                  // ... this node's file (st_ino)
-  uint64_t offset = 0, size = 0;          // of the file system in the image, bytes
-  uint64_t attributes = 0;                // MOUNT_ATTR_*
+  std::string offset_option;      // "offset={offset}"
+  std::string device_path;        // opened as the image by the worker, who then checks that it is ...
+  dev_t image_device = 0;         // ... on this file system (st_dev), and ...
+  ino_t image_inode = 0;          // ... this node's file (st_ino)
+  uint64_t offset = 0, size = 0;  // of the file system in the image, bytes
+  uint64_t attributes = 0;        // MOUNT_ATTR_*
   bool read_only = false, synchronous = false;
-  bool replace = false;                   // take away the idle mount at `path` first (read-only to read-write)
-  uint64_t notification = 0;              // id at `listener`: nothing is attached once it is not valid any more
+  bool replace = false;       // take away the idle mount at `path` first (read-only to read-write)
+  uint64_t notification = 0;  // id at `listener`: nothing is attached once it is not valid any more
 };
 
 struct Reply {

@@ -34,7 +34,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr long kFuseMagic = 0x65735546;  // linux/magic.h FUSE_SUPER_MAGIC
+constexpr long kFuseMagic = 0x65735546;         // linux/magic.h FUSE_SUPER_MAGIC
 constexpr std::chrono::seconds kStartTime{60};  // for a program to check its image and to answer
 constexpr size_t kMostMountData = 4096;
 
@@ -44,9 +44,13 @@ struct Outcome {
   std::vector<Fd> fds;
 };
 
-Outcome failed(const Error& error, std::string line = {}) { return {Reply{.error = error.code, .line = std::move(line)}, {}}; }
+Outcome failed(const Error& error, std::string line = {}) {
+  return {Reply{.error = error.code, .line = std::move(line)}, {}};
+}
 
-Outcome done(Reply reply = {}) { return {std::move(reply), {}}; }
+Outcome done(Reply reply = {}) {
+  return {std::move(reply), {}};
+}
 
 class Worker {
  public:
@@ -58,12 +62,18 @@ class Worker {
     if (request_.operation == Operation::kMount) return mount();
     if (auto entered = enter(); !entered) return failed(entered.error());
     switch (request_.operation) {
-      case Operation::kStat: return stat();
-      case Operation::kUnmount: return unmount();
-      case Operation::kClone: return clone();
-      case Operation::kRemount: return remount();
-      case Operation::kServed: return mount_served();
-      case Operation::kMount: break;
+      case Operation::kStat:
+        return stat();
+      case Operation::kUnmount:
+        return unmount();
+      case Operation::kClone:
+        return clone();
+      case Operation::kRemount:
+        return remount();
+      case Operation::kServed:
+        return mount_served();
+      case Operation::kMount:
+        break;
     }
     return failed({EINVAL, "operation"});
   }
@@ -110,7 +120,8 @@ class Worker {
     reply.inode = status->stx_ino;
     reply.mode = status->stx_mode;
     // Only where it matters: statfs(2) does ask the file system.
-    reply.on_fuse = S_ISBLK(reply.mode) && ::fstatfs(place->get(), &filesystem) == 0 && filesystem.f_type == kFuseMagic;
+    reply.on_fuse =
+        S_ISBLK(reply.mode) && ::fstatfs(place->get(), &filesystem) == 0 && filesystem.f_type == kFuseMagic;
     return done(reply);
   }
 
@@ -123,7 +134,8 @@ class Worker {
       if (!status) return failed(status.error());
       reply.device = makedev(status->stx_dev_major, status->stx_dev_minor);
     }  // an open descriptor would make the mount busy
-    if (::umount2(request_.path.c_str(), static_cast<int>(request_.flags)) != 0) return failed({errno, "umount2"});
+    if (::umount2(request_.path.c_str(), static_cast<int>(request_.flags)) != 0)
+      return failed({errno, "umount2"});
     return done(reply);
   }
 
@@ -144,7 +156,8 @@ class Worker {
     const Fd file(::openat(proc_.get(), "self/mountinfo", O_RDONLY | O_CLOEXEC));
     std::string text;
     char piece[8192];
-    for (ssize_t got; (got = ::read(file.get(), piece, sizeof piece)) > 0;) text.append(piece, static_cast<size_t>(got));
+    for (ssize_t got; (got = ::read(file.get(), piece, sizeof piece)) > 0;)
+      text.append(piece, static_cast<size_t>(got));
     const std::string wanted = fmt::format("{}:{}", major(device), minor(device));
     std::istringstream lines(text);
     for (std::string line; std::getline(lines, line);) {
@@ -188,7 +201,8 @@ class Worker {
   }
 
   Result<void> attach(int mount, int target) const {
-    if (!sys::notification_valid(fd(kListener), request_.notification)) return fail(EINTR, "the caller is gone");
+    if (!sys::notification_valid(fd(kListener), request_.notification))
+      return fail(EINTR, "the caller is gone");
     return sys::attach_mount(mount, target, "");
   }
 
@@ -208,20 +222,22 @@ class Worker {
     if (!type) return failed(type.error());
     if (request_.executable.empty()) return failed({EPERM, ""});  // the right type, but nobody to serve it
     auto program = launch_program(launch_of(*image));
-    if (!program) return failed({EIO, ""}, fmt::format("{}: {}", request_.command.front(), program.error().message()));
+    if (!program)
+      return failed({EIO, ""}, fmt::format("{}: {}", request_.command.front(), program.error().message()));
     Outcome outcome = mount_program(*program);
     if (outcome.reply.error != 0) {
       (void)sys::send_signal(program->pidfd.get(), SIGKILL);
-      pollfd gone{program->pidfd.get(), POLLIN, 0};  // the device is held for it no longer than we are at work
+      pollfd gone{program->pidfd.get(), POLLIN,
+                  0};  // the device is held for it no longer than we are at work
       (void)::poll(&gone, 1, 1000 * static_cast<int>(kStartTime.count()));
     }
     return outcome;
   }
 
-  // Goes on as a process of the caller's pid namespace. The server of an inner sandbox's instance sees no others, and
-  // could not tell an open from a stat. A caller in a user namespace below the one that owns its pid namespace lends
-  // no right to enter that; then it is not in an inner sandbox's, and ours sees us as we are.
-  // The sandbox's root can see us there, and trace us: nothing but `kept` is left for it to take.
+  // Goes on as a process of the caller's pid namespace. The server of an inner sandbox's instance sees no
+  // others, and could not tell an open from a stat. A caller in a user namespace below the one that owns its
+  // pid namespace lends no right to enter that; then it is not in an inner sandbox's, and ours sees us as we
+  // are. The sandbox's root can see us there, and trace us: nothing but `kept` is left for it to take.
   Result<void> join_pid_namespace(int kept) const {
     if (auto entered = sys::enter_namespaces(fd(kPidNamespace), CLONE_NEWPID); !entered) return {};
     if (auto closed = sys::close_all_except(kept); !closed) return closed;
@@ -283,7 +299,8 @@ class Worker {
       struct stat status;
       if (::fstat(device.fd.get(), &status) != 0) return errno_fail("fstat '{}'", request_.device_path);
       // The name may lead elsewhere by now.
-      if (!S_ISREG(status.st_mode) || status.st_dev != request_.image_device || status.st_ino != request_.image_inode) {
+      if (!S_ISREG(status.st_mode) || status.st_dev != request_.image_device ||
+          status.st_ino != request_.image_inode) {
         return fail(EAGAIN, "open '{}'", request_.device_path);
       }
       device.size = static_cast<uint64_t>(status.st_size);
@@ -323,7 +340,8 @@ class Worker {
     }
     std::string joined;
     for (const auto& option : options) joined += (joined.empty() ? "" : ",") + option;
-    ProgramLaunch launch{.executable = request_.executable, .image = image.fd, .user_namespace = fd(kUserNamespace)};
+    ProgramLaunch launch{
+        .executable = request_.executable, .image = image.fd, .user_namespace = fd(kUserNamespace)};
     for (const auto& word : request_.command) {
       if (word == "{image}") {
         launch.arguments.emplace_back(kImagePath);
@@ -354,7 +372,8 @@ class Worker {
   Outcome program_failed(const RunningProgram& program, int code) const {
     const std::string name = request_.command.front();
     if (code == ETIMEDOUT) {
-      return failed({EIO, ""}, fmt::format("mount {}: {} gave no answer in {} s", request_.source, name, kStartTime.count()));
+      return failed({EIO, ""}, fmt::format("mount {}: {} gave no answer in {} s", request_.source, name,
+                                           kStartTime.count()));
     }
     const std::string words = telling_line(output_of(program.errors.get()), request_.source);
     return failed({EUCLEAN, ""}, fmt::format("mount {}: {} refused the image: {}", request_.source, name,
@@ -364,7 +383,8 @@ class Worker {
   // The program is started; the rest happens in the caller's namespaces.
   Outcome mount_program(const RunningProgram& program) {
     const auto deadline = Clock::now() + kStartTime;
-    if (const int code = wait_for(program.listener.get(), program, deadline); code != 0) return program_failed(program, code);
+    if (const int code = wait_for(program.listener.get(), program, deadline); code != 0)
+      return program_failed(program, code);
     auto asked = sys::receive_notification(program.listener.get());
     if (!asked || !*asked) return program_failed(program, EPIPE);
     if (auto entered = enter(); !entered) return failed(entered.error());
@@ -377,7 +397,8 @@ class Worker {
     if (auto answered = sys::answer_notification(program.listener.get(), (*asked)->id, 0); !answered) {
       return failed(answered.error());
     }
-    if (const int code = wait_until_it_answers(*mounted, fuse->channel, program, deadline); code != 0) return program_failed(program, code);
+    if (const int code = wait_until_it_answers(*mounted, fuse->channel, program, deadline); code != 0)
+      return program_failed(program, code);
     auto device = sys::device_of_mount(mounted->get());
     if (!device) return failed(device.error());
     if (request_.replace) {
@@ -407,19 +428,21 @@ class Worker {
   }
 
   struct FuseRequest {
-    int number = -1;        // of `channel` in the process that serves
-    Fd channel;             // the program's /dev/fuse
+    int number = -1;  // of `channel` in the process that serves
+    Fd channel;       // the program's /dev/fuse
     mode_t root_mode = S_IFDIR;
     uint64_t max_read = 0;
   };
 
-  // What a program's mount(2) asks for: "fd=4,rootmode=40000,user_id=0,group_id=0,max_read=131072". No channel yet.
+  // What a program's mount(2) asks for: "fd=4,rootmode=40000,user_id=0,group_id=0,max_read=131072". No
+  // channel yet.
   static FuseRequest fuse_of(const std::string& data) {
     FuseRequest request;
     std::istringstream words(data);
     for (std::string word; std::getline(words, word, ',');) {
       if (word.starts_with("fd=")) request.number = std::atoi(word.c_str() + 3);
-      if (word.starts_with("rootmode=")) request.root_mode = static_cast<mode_t>(std::strtoul(word.c_str() + 9, nullptr, 8));
+      if (word.starts_with("rootmode="))
+        request.root_mode = static_cast<mode_t>(std::strtoul(word.c_str() + 9, nullptr, 8));
       if (word.starts_with("max_read=")) request.max_read = std::strtoull(word.c_str() + 9, nullptr, 10);
     }
     return request;
@@ -462,7 +485,8 @@ class Worker {
       (void)sys::die_with_parent();
       channel.reset();
       struct statx status;
-      const bool answered = ::statx(mounted.get(), "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC, STATX_BASIC_STATS, &status) == 0;
+      const bool answered =
+          ::statx(mounted.get(), "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC, STATX_BASIC_STATS, &status) == 0;
       if (answered) (void)!::write(report.get(), "y", 1);
       ::_exit(0);
     }

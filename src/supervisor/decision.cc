@@ -48,7 +48,8 @@ std::string rewrite_proc_self(const std::string& path, int pid, int tid) {
   const auto rest_after = [&](const std::string& prefix) {
     return path == prefix || path.starts_with(prefix + "/") ? path.substr(prefix.size()) : std::string("?");
   };
-  if (const std::string rest = rest_after("/proc/self"); rest != "?") return fmt::format("/proc/{}{}", pid, rest);
+  if (const std::string rest = rest_after("/proc/self"); rest != "?")
+    return fmt::format("/proc/{}{}", pid, rest);
   if (const std::string rest = rest_after("/proc/thread-self"); rest != "?") {
     return fmt::format("/proc/{}/task/{}{}", pid, tid, rest);
   }

@@ -37,11 +37,13 @@ TEST(DecideMount, TheQuestionNeverReachesTheKernel) {
 }
 
 TEST(VirtualTypes, AreTheNodevLines) {
-  EXPECT_EQ(parse_virtual_types("nodev\tproc\n\text4\nnodev\ttmpfs\n"), (std::set<std::string>{"proc", "tmpfs"}));
+  EXPECT_EQ(parse_virtual_types("nodev\tproc\n\text4\nnodev\ttmpfs\n"),
+            (std::set<std::string>{"proc", "tmpfs"}));
 }
 
 TEST(DeviceTypes, AreTheOtherLines) {
-  EXPECT_EQ(parse_device_types("nodev\tproc\n\text4\nnodev\ttmpfs\n\tvfat\n"), (std::set<std::string>{"ext4", "vfat"}));
+  EXPECT_EQ(parse_device_types("nodev\tproc\n\text4\nnodev\ttmpfs\n\tvfat\n"),
+            (std::set<std::string>{"ext4", "vfat"}));
 }
 
 TEST(RewriteProcSelf, NamesTheCaller) {

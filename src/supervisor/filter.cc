@@ -31,7 +31,8 @@ int add_rules(scmp_filter_ctx context) {
   for (const int call : {SCMP_SYS(mount), SCMP_SYS(umount2), SCMP_SYS(umount)}) {
     if (const int code = ::seccomp_rule_add(context, SCMP_ACT_NOTIFY, call, 0); code != 0) return code;
   }
-  if (const int code = ::seccomp_rule_add(context, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(fsopen), 0); code != 0) return code;
+  if (const int code = ::seccomp_rule_add(context, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(fsopen), 0); code != 0)
+    return code;
   for (const unsigned long command : {TIOCSTI, TIOCLINUX}) {
     // The kernel looks at the low half only: so must the filter.
     const int code = ::seccomp_rule_add(context, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(ioctl), 1,

@@ -7,12 +7,14 @@
 namespace loopfs::supervisor {
 
 // Installs it on the calling thread, for all it starts from here on, and returns its listener: mount(2) and
-// umount2(2) wait there; fsopen(2) is ENOSYS, so that libmount falls back to mount(2); the ioctls that type into
-// or paste from the terminal, which the sandbox shares with its user, are EPERM. All else is allowed by its number
-// alone, which the kernel remembers: it costs nothing. Errors: EBUSY another listener is in charge.
+// umount2(2) wait there; fsopen(2) is ENOSYS, so that libmount falls back to mount(2); the ioctls that type
+// into or paste from the terminal, which the sandbox shares with its user, are EPERM. All else is allowed by
+// its number alone, which the kernel remembers: it costs nothing. Errors: EBUSY another listener is in
+// charge.
 Result<Fd> install_filter();
 
-// Whether the listener that is in charge of this process is a loopfs supervisor: it then serves our sandbox too.
+// Whether the listener that is in charge of this process is a loopfs supervisor: it then serves our sandbox
+// too.
 bool outer_supervisor_is_loopfs();
 
 // The file system type that the question is asked with; never known to a kernel.

@@ -25,15 +25,20 @@ bool ended(const Fd& pidfd) {
 }
 
 Mounts::Known known(const Mount& mount) {
-  return {mount.device, mount.read_only, mount.instance, mount.inode, mount.source, mount.type, mount.node, mount.hold};
+  return {mount.device, mount.read_only, mount.instance, mount.inode,
+          mount.source, mount.type,      mount.node,     mount.hold};
 }
 
 }  // namespace
 
 Mounts::Mounts(Options options)
-    : options_(std::move(options)), wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), thread_([this] { watch(); }) {}
+    : options_(std::move(options)),
+      wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      thread_([this] { watch(); }) {}
 
-Mounts::~Mounts() { stop(); }
+Mounts::~Mounts() {
+  stop();
+}
 
 void Mounts::stop() {
   {
@@ -77,13 +82,16 @@ std::optional<Mounts::Known> Mounts::find(dev_t instance, ino_t inode) const {
 bool Mounts::wait_for_end(dev_t device, After after) {
   std::unique_lock lock(mutex_);
   const auto of_device = [&] {
-    return std::find_if(mounts_.begin(), mounts_.end(), [&](const auto& mount) { return mount->device == device; });
+    return std::find_if(mounts_.begin(), mounts_.end(),
+                        [&](const auto& mount) { return mount->device == device; });
   };
   const auto found = of_device();
   if (found == mounts_.end()) return true;
   const std::shared_ptr<Mount> mount = *found;  // its number may be another file system's, once it has ended
   if (!disconnected(mount->channel) && !ended(mount->pidfd)) return false;
-  const auto gone = [&] { return stopping_ || std::find(mounts_.begin(), mounts_.end(), mount) == mounts_.end(); };
+  const auto gone = [&] {
+    return stopping_ || std::find(mounts_.begin(), mounts_.end(), mount) == mounts_.end();
+  };
   if (after != After::kWait && !changed_.wait_for(lock, std::chrono::seconds(kPatience), gone)) {
     if (after == After::kLeave) return true;
     (void)sys::send_signal(mount->pidfd.get(), SIGKILL);

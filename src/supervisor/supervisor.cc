@@ -19,8 +19,8 @@
 namespace loopfs::supervisor {
 namespace {
 
-constexpr int kTries = 10;  // to mount once more what may be at its end
-constexpr unsigned kMostCalls = 48;  // at once; below the agent's own bound
+constexpr int kTries = 10;           // to mount once more what may be at its end
+constexpr unsigned kMostCalls = 48;  // under way at once; below the agent's own bound
 
 // The call behind the notification, whatever the architecture numbers it.
 bool is_call(const sys::Notification& notification, const char* name) {
@@ -44,7 +44,9 @@ std::string filesystems_of_kernel() {
 }
 
 // errno of a call that could not be looked at. A caller that is gone gets no answer anyway.
-int code_of(const Error& error) { return error.code != 0 ? error.code : EIO; }
+int code_of(const Error& error) {
+  return error.code != 0 ? error.code : EIO;
+}
 
 }  // namespace
 
@@ -100,7 +102,9 @@ Result<std::unique_ptr<Supervisor>> Supervisor::create(Options options) {
   return supervisor;
 }
 
-Supervisor::~Supervisor() { stop(); }
+Supervisor::~Supervisor() {
+  stop();
+}
 
 void Supervisor::start() {
   receiver_ = std::thread([this] { receive(); });
@@ -168,11 +172,8 @@ template <typename Act>
 void Supervisor::in_thread(const sys::Notification& notification, Act act) {
   const int listener = options_.listener.get();
   {
-    const std::lock_guard lock(mutex_);
-    if (calls_ >= kMostCalls) {
-      (void)sys::answer_notification(listener, notification.id, EAGAIN);
-      return;
-    }
+    std::unique_lock lock(mutex_);
+    idle_.wait(lock, [this] { return calls_ < kMostCalls; });  // the sandbox's other calls wait their turn
     ++calls_;
   }
   std::thread([this, listener, notification, act] {
@@ -231,8 +232,9 @@ Supervisor::Answer Supervisor::mount(const Target& target) {
   return wanted.type == "fuseblk" ? mount_served(target, wanted) : mount_device(target, wanted);
 }
 
-// mount(8) runs ntfs-3g itself (mount.ntfs), which then asks for "fuseblk": a type that the kernel refuses to user
-// namespaces, while it would allow "fuse". EINVAL without a descriptor: mount(8) tries every type that there is.
+// mount(8) runs ntfs-3g itself (mount.ntfs), which then asks for "fuseblk": a type that the kernel refuses to
+// user namespaces, while it would allow "fuse". EINVAL without a descriptor: mount(8) tries every type that
+// there is.
 Supervisor::Answer Supervisor::mount_served(const Target& target, const Wanted& wanted) {
   const size_t at = (',' + wanted.data).find(",fd=");
   if (at == std::string::npos) return EINVAL;
@@ -285,7 +287,8 @@ Supervisor::Answer Supervisor::mount_device(const Target& target, const Wanted& 
     hold = record.hold.get();
     options_.invalidate(*wanted.node);  // what is still in the kernel's cache goes to the image first
   }
-  const Answer answer = start_program(target, wanted, program, executable.value_or(""), hold, std::move(record));
+  const Answer answer =
+      start_program(target, wanted, program, executable.value_or(""), hold, std::move(record));
   if (!executable && answer == EPERM) {
     options_.report(known == nullptr
                         ? fmt::format("mount {}: no FUSE program is known for {}; loopfs.toml can name one",
@@ -297,7 +300,8 @@ Supervisor::Answer Supervisor::mount_device(const Target& target, const Wanted& 
 }
 
 // The same superblock at one more place.
-Supervisor::Answer Supervisor::mount_again(const Target& target, const Wanted& wanted, const Mounts::Known& known) {
+Supervisor::Answer Supervisor::mount_again(const Target& target, const Wanted& wanted,
+                                           const Mounts::Known& known) {
   // A read-only file system does not mind being asked for writing; the kernel minds the two together else.
   const mounter::Program* program = options_.programs.find(known.type);
   const bool never_written = program != nullptr && program->read_only;
@@ -340,15 +344,16 @@ Supervisor::Answer Supervisor::start_program(const Target& target, const Wanted&
   request.notification = target.notification().id;
   std::vector<int> fds = borrowed(wanted.places);
   fds.push_back(target.listener());
-  // A program that knows no offset would see the whole backing file: it gets the device's own node instead, whose
-  // bounds the instance keeps. So does one for an inner sandbox, whose backing file we cannot see.
+  // A program that knows no offset would see the whole backing file: it gets the device's own node instead,
+  // whose bounds the instance keeps. So does one for an inner sandbox, whose backing file we cannot see.
   const bool whole = hold != nullptr && hold->offset() == 0 && hold->size() + 512 > hold->backing_size();
   if (hold != nullptr && (whole || !program.offset_option.empty())) {
     request.offset = hold->offset();
     request.size = hold->size();
     fds.push_back(hold->backing_fd());
   } else {
-    // ntfs-3g opens its device with O_EXCL, which our claim would refuse: the claim comes when it has done so.
+    // ntfs-3g opens its device with O_EXCL, which our claim would refuse: the claim comes when it has done
+    // so.
     record.hold.reset();
     request.device_path = wanted.source_path;
     request.image_device = wanted.instance;
@@ -405,8 +410,8 @@ Supervisor::Answer Supervisor::remount(const Target& target) {
   return answer ? answer->reply.error : code_of(answer.error());
 }
 
-// A program that was started read-only cannot be made to write: another one takes its place, if nobody uses the
-// mount at this moment (EBUSY).
+// A program that was started read-only cannot be made to write: another one takes its place, if nobody uses
+// the mount at this moment (EBUSY).
 Supervisor::Answer Supervisor::remount_writable(const Target& target, const Wanted& wanted,
                                                 const Mounts::Known& known) {
   if (!known.hold || known.hold->read_only()) return EROFS;

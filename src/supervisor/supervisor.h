@@ -22,20 +22,20 @@
 
 namespace loopfs::supervisor {
 
-// One thread receives; each call that is ours gets a thread of its own, because it may have to wait for a hostile
-// path, a slow FUSE program, or a long write-back, and nobody else is to wait for that. All else is handed back to
-// the kernel at once. A call that is handed back is performed with the caller's own rights: nothing that was read
-// of its arguments allows it anything.
+// One thread receives; each call that is ours gets a thread of its own, because it may have to wait for a
+// hostile path, a slow FUSE program, or a long write-back, and nobody else is to wait for that. All else is
+// handed back to the kernel at once. A call that is handed back is performed with the caller's own rights:
+// nothing that was read of its arguments allows it anything.
 class Supervisor {
  public:
   struct Options {
     Fd listener;
-    engine::Engine* engine = nullptr;   // borrowed
-    mounter::Agent* agent = nullptr;    // borrowed
+    engine::Engine* engine = nullptr;  // borrowed
+    mounter::Agent* agent = nullptr;   // borrowed
     mounter::ProgramTable programs;
-    dev_t instance_device = 0;          // st_dev of the instance's nodes
-    std::function<void(engine::NodeId)> invalidate;   // drops what the kernel has cached of the node's device
-    std::function<void(const std::string&)> report;   // one line to the user; on any thread
+    dev_t instance_device = 0;                       // st_dev of the instance's nodes
+    std::function<void(engine::NodeId)> invalidate;  // drops what the kernel has cached of the node's device
+    std::function<void(const std::string&)> report;  // one line to the user; on any thread
   };
   static Result<std::unique_ptr<Supervisor>> create(Options options);
   ~Supervisor();
@@ -67,17 +67,17 @@ class Supervisor {
   Answer remount_writable(const Target& target, const Wanted& wanted, const Mounts::Known& known);
   Answer start_program(const Target& target, const Wanted& wanted, const mounter::Program& program,
                        const std::string& executable, const engine::MountHold* hold, Mount record);
-  Result<mounter::Agent::Answer> look(const Target& target, const std::vector<Fd>& places, const std::string& path,
-                                      bool follow);
+  Result<mounter::Agent::Answer> look(const Target& target, const std::vector<Fd>& places,
+                                      const std::string& path, bool follow);
 
   Options options_;
   std::set<std::string> virtual_types_, device_types_;  // not every type is in one of them: modules
   Mounts mounts_;
   Fd wake_;
   std::thread receiver_;
-  std::mutex mutex_;  // guards calls_, starting_
-  std::condition_variable idle_;
-  unsigned calls_ = 0;  // threads under way
+  std::mutex mutex_;                            // guards calls_, starting_
+  std::condition_variable idle_;                // a call has ended
+  unsigned calls_ = 0;                          // threads under way
   std::set<std::pair<dev_t, ino_t>> starting_;  // the nodes of devices that are being mounted
 };
 

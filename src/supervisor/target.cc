@@ -60,7 +60,9 @@ std::string Target::visible_path(const std::string& path) const {
   if (!path.starts_with("/proc/")) return path;
   // The last number of NSpid is the id in the caller's own pid namespace, which its /proc shows.
   std::ifstream file(fmt::format("/proc/{}/status", notification_.tid));
-  const auto last_number = [](const std::string& line) { return std::atoi(line.substr(line.rfind('\t') + 1).c_str()); };
+  const auto last_number = [](const std::string& line) {
+    return std::atoi(line.substr(line.rfind('\t') + 1).c_str());
+  };
   int pid = 0, tid = 0;
   for (std::string line; std::getline(file, line);) {
     if (line.starts_with("NStgid:")) pid = last_number(line);

@@ -12,12 +12,13 @@
 
 namespace loopfs::supervisor {
 
-// Everything is read once; each reading is followed by a check that the notification is still valid, so that none
-// is of a process that came to have the same id. On any thread.
+// Everything is read once; each reading is followed by a check that the notification is still valid, so that
+// none is of a process that came to have the same id. On any thread.
 class Target {
  public:
   // `listener` is borrowed.
-  Target(int listener, const sys::Notification& notification) : listener_(listener), notification_(notification) {}
+  Target(int listener, const sys::Notification& notification)
+      : listener_(listener), notification_(notification) {}
 
   // The string that argument `index` points to; empty for a null pointer. Errors: EFAULT, ENAMETOOLONG (over
   // 4096 bytes), ESRCH the caller is gone.

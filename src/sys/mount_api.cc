@@ -25,8 +25,8 @@ Result<void> configure(int context, unsigned command, const char* key, const cha
 
 unsigned long flags_of_attributes(uint64_t attributes) {
   constexpr std::pair<uint64_t, unsigned long> kPlain[] = {
-      {MOUNT_ATTR_RDONLY, MS_RDONLY},   {MOUNT_ATTR_NOSUID, MS_NOSUID},        {MOUNT_ATTR_NODEV, MS_NODEV},
-      {MOUNT_ATTR_NOEXEC, MS_NOEXEC},   {MOUNT_ATTR_NODIRATIME, MS_NODIRATIME},
+      {MOUNT_ATTR_RDONLY, MS_RDONLY}, {MOUNT_ATTR_NOSUID, MS_NOSUID},         {MOUNT_ATTR_NODEV, MS_NODEV},
+      {MOUNT_ATTR_NOEXEC, MS_NOEXEC}, {MOUNT_ATTR_NODIRATIME, MS_NODIRATIME},
   };
   unsigned long flags = 0;
   for (const auto& [attribute, flag] : kPlain) flags |= (attributes & attribute) != 0 ? flag : 0;
@@ -35,8 +35,8 @@ unsigned long flags_of_attributes(uint64_t attributes) {
   return flags | (atime == MOUNT_ATTR_STRICTATIME ? MS_STRICTATIME : MS_RELATIME);
 }
 
-// The same with mount(2), for a process below a supervisor that answers fsopen(2) with ENOSYS, as loopfs's own
-// does: mounted for a moment where there is a directory in any case, and taken from there.
+// The same with mount(2), for a process below a supervisor that answers fsopen(2) with ENOSYS, as loopfs's
+// own does: mounted for a moment where there is a directory in any case, and taken from there.
 Result<Fd> mount_with_old_call(const std::string& type,
                                const std::vector<std::pair<std::string, std::string>>& parameters,
                                uint64_t attributes) {

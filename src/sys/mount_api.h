@@ -32,8 +32,8 @@ struct FuseMountOptions {
 Result<Fd> mount_fuse(int fuse_fd, const FuseMountOptions& options);
 
 // A detached mount of a file system that needs no device ("tmpfs", "proc", "devpts", "mqueue").
-// `parameters` are key=value pairs; an empty value sets a flag. Where there is no fsopen(2), "/proc" of the caller's
-// mount namespace is covered for a moment: there, the caller must be alone in its namespace.
+// `parameters` are key=value pairs; an empty value sets a flag. Where there is no fsopen(2), "/proc" of the
+// caller's mount namespace is covered for a moment: there, the caller must be alone in its namespace.
 Result<Fd> mount_virtual(const std::string& type,
                          const std::vector<std::pair<std::string, std::string>>& parameters,
                          uint64_t attributes);

@@ -57,7 +57,9 @@ Result<void> write_id_map(pid_t pid, IdKind kind, std::span<const IdRange> range
   return write_proc_file(pid, kind == IdKind::kUser ? "uid_map" : "gid_map", format_id_map(ranges));
 }
 
-Result<void> deny_setgroups(pid_t pid) { return write_proc_file(pid, "setgroups", "deny"); }
+Result<void> deny_setgroups(pid_t pid) {
+  return write_proc_file(pid, "setgroups", "deny");
+}
 
 Result<void> become_root_of_namespace() {
   if (::setresgid(0, 0, 0) != 0) return errno_fail("setresgid 0");

@@ -55,7 +55,8 @@ Result<void> die_with_parent();
 // away. The working directory is the new root afterwards.
 Result<void> pivot_root_to(int directory_fd);
 
-// The device number of the file system at `fd`, without asking the file system (a FUSE server may not run yet).
+// The device number of the file system at `fd`, without asking the file system (a FUSE server may not run
+// yet).
 Result<dev_t> device_of_mount(int fd);
 
 // A new /dev/fuse descriptor `fresh` that serves the same connection as `mounted`: FUSE_DEV_IOC_CLONE.

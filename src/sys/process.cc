@@ -12,12 +12,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-
 namespace loopfs::sys {
 
 Result<Child> fork_for_parent(unsigned long flags) {
   int pidfd = -1;
-  const long pid = ::syscall(SYS_clone, flags | CLONE_PARENT | CLONE_PIDFD, nullptr, &pidfd, nullptr, nullptr);
+  const long pid =
+      ::syscall(SYS_clone, flags | CLONE_PARENT | CLONE_PIDFD, nullptr, &pidfd, nullptr, nullptr);
   if (pid < 0) return errno_fail("clone");
   if (pid == 0) return Child{};
   return Child{static_cast<pid_t>(pid), Fd(pidfd)};
@@ -31,7 +31,8 @@ Result<void> limit_capabilities(const std::vector<int>& kept) {
       return errno_fail("PR_CAPBSET_DROP {}", capability);
     }
   }
-  if (::prctl(PR_SET_SECUREBITS, SECBIT_NOROOT | SECBIT_NOROOT_LOCKED) != 0) return errno_fail("PR_SET_SECUREBITS");
+  if (::prctl(PR_SET_SECUREBITS, SECBIT_NOROOT | SECBIT_NOROOT_LOCKED) != 0)
+    return errno_fail("PR_SET_SECUREBITS");
   __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
   __user_cap_data_struct sets[2]{};
   for (int half = 0; half < 2; ++half) {
@@ -62,7 +63,8 @@ Result<void> close_all_except(int kept) {
 Result<std::vector<sock_filter>> compile_filter(void* context) {
   const Fd file(::memfd_create("filter", MFD_CLOEXEC));
   if (!file.valid()) return errno_fail("memfd_create");
-  if (const int code = ::seccomp_export_bpf(context, file.get()); code != 0) return fail(-code, "seccomp_export_bpf");
+  if (const int code = ::seccomp_export_bpf(context, file.get()); code != 0)
+    return fail(-code, "seccomp_export_bpf");
   struct stat status;
   if (::fstat(file.get(), &status) != 0) return errno_fail("fstat");
   std::vector<sock_filter> program(static_cast<size_t>(status.st_size) / sizeof(sock_filter));

@@ -22,14 +22,15 @@ struct Child {
 // must be single-threaded.
 Result<Child> fork_for_parent(unsigned long flags);
 
-// Leaves the calling process no capability but those in `kept` (CAP_*), now and after execve(2), also as uid 0,
-// and no way to gain others. Needs CAP_SETPCAP in its user namespace.
+// Leaves the calling process no capability but those in `kept` (CAP_*), now and after execve(2), also as uid
+// 0, and no way to gain others. Needs CAP_SETPCAP in its user namespace.
 Result<void> limit_capabilities(const std::vector<int>& kept);
 
 // Makes every descriptor from `first` on close at execve(2).
 Result<void> close_from_at_exec(unsigned first);
 
-// Closes every descriptor but `kept`, those that objects own too: for a child that will not return from its fork.
+// Closes every descriptor but `kept`, those that objects own too: for a child that will not return from its
+// fork.
 Result<void> close_all_except(int kept);
 
 // The BPF program of a libseccomp filter context.

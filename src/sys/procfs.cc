@@ -24,8 +24,9 @@ constexpr timespec kPause{0, 100'000};
 // The whole of a small file of proc, read at once as proc wants it.
 Result<std::string_view> read_small(const char* path, std::span<char> buffer) {
   const Fd fd(::open(path, O_RDONLY | O_CLOEXEC));
-  if (!fd.valid()) return errno == ENOENT ? Result<std::string_view>(fail(ESRCH, "open '{}'", path))
-                                          : Result<std::string_view>(errno_fail("open '{}'", path));
+  if (!fd.valid())
+    return errno == ENOENT ? Result<std::string_view>(fail(ESRCH, "open '{}'", path))
+                           : Result<std::string_view>(errno_fail("open '{}'", path));
   const ssize_t length = ::read(fd.get(), buffer.data(), buffer.size());
   if (length < 0) return errno_fail("read '{}'", path);
   return std::string_view(buffer.data(), static_cast<size_t>(length));

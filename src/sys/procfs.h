@@ -1,4 +1,5 @@
-// What proc(5) tells about a thread: the system call it is in, its capabilities, its user namespace, its files.
+// What proc(5) tells about a thread: the system call it is in, its capabilities, its user namespace, its
+// files.
 #pragma once
 
 #include <sys/types.h>
@@ -26,11 +27,12 @@ struct SystemCall {
 std::optional<SystemCall> parse_system_call(std::string_view line);
 
 // The call in which the thread `tid` sleeps. A thread that has just sent us a request may not be asleep yet:
-// waits for it, at most about 100 ms. Errors: ESRCH gone, EPERM or EACCES without ptrace rights, ETIMEDOUT it runs.
+// waits for it, at most about 100 ms. Errors: ESRCH gone, EPERM or EACCES without ptrace rights, ETIMEDOUT it
+// runs.
 Result<SystemCall> system_call_of(pid_t tid);
 
 struct ThreadStatus {
-  pid_t process = 0;               // its thread group
+  pid_t process = 0;                    // its thread group
   uint64_t effective_capabilities = 0;  // CapEff: one bit each
 };
 std::optional<ThreadStatus> parse_status(std::string_view text);

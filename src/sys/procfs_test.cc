@@ -22,7 +22,8 @@ TEST(ParseSystemCall, ReadsTheKernelsLines) {
 }
 
 TEST(ParseSystemCall, RefusesAnythingElse) {
-  for (const char* line : {"running\n", "", "257\n", "257 0x1 0x2\n", "-1\n", "0 0x0 0x0 0x0 0x0 0x0 zz 0x0 0x0\n"}) {
+  for (const char* line :
+       {"running\n", "", "257\n", "257 0x1 0x2\n", "-1\n", "0 0x0 0x0 0x0 0x0 0x0 zz 0x0 0x0\n"}) {
     EXPECT_FALSE(parse_system_call(line)) << line;
   }
 }
@@ -46,7 +47,9 @@ TEST(SystemCallOf, FindsTheCallOfASleepingThread) {
   EXPECT_EQ(call->arguments[0], static_cast<uint64_t>(ends[0]));
 }
 
-TEST(SystemCallOf, GoneThread) { EXPECT_EQ(system_call_of(0x7ffffff0).error().code, ESRCH); }
+TEST(SystemCallOf, GoneThread) {
+  EXPECT_EQ(system_call_of(0x7ffffff0).error().code, ESRCH);
+}
 
 TEST(Status, OfAThread) {
   const auto parsed = parse_status("Name:\tx\nTgid:\t12\nPid:\t13\nCapEff:\t000001ffffffffff\n");

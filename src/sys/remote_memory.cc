@@ -40,7 +40,8 @@ Result<std::string> read_string(pid_t tid, uint64_t address, size_t limit) {
     // Not over the end of a page at once: the next one may not be mapped.
     const uint64_t at = address + text.size();
     std::string piece(std::min<size_t>(kPage - at % kPage, limit - text.size()), '\0');
-    if (auto read = read_memory(tid, at, std::as_writable_bytes(std::span(piece))); !read) return propagate(read);
+    if (auto read = read_memory(tid, at, std::as_writable_bytes(std::span(piece))); !read)
+      return propagate(read);
     const size_t end = piece.find('\0');
     text += piece.substr(0, end);
     if (end != std::string::npos) return text;

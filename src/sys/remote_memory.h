@@ -12,8 +12,8 @@
 
 namespace loopfs::sys {
 
-// Copies between our memory and that of the thread `tid`, all bytes or an error. Errors: EFAULT if any byte of
-// the range is not mapped so (a part may have been copied), ESRCH it is gone, EPERM without ptrace rights.
+// Copies between our memory and that of the thread `tid`, all bytes or an error. Errors: EFAULT if any byte
+// of the range is not mapped so (a part may have been copied), ESRCH it is gone, EPERM without ptrace rights.
 Result<void> read_memory(pid_t tid, uint64_t address, std::span<std::byte> bytes);
 Result<void> write_memory(pid_t tid, uint64_t address, std::span<const std::byte> bytes);
 

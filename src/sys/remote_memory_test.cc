@@ -9,7 +9,9 @@
 namespace loopfs::sys {
 namespace {
 
-uint64_t address_of(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer); }
+uint64_t address_of(const void* pointer) {
+  return reinterpret_cast<uintptr_t>(pointer);
+}
 
 TEST(RemoteMemory, CopiesBothWays) {
   std::array<int, 4> there{1, 2, 3, 4};
@@ -23,7 +25,8 @@ TEST(RemoteMemory, CopiesBothWays) {
 
 TEST(RemoteMemory, RangeThatIsOnlyPartlyMappedIsAFault) {
   const size_t page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
-  auto* pages = static_cast<char*>(::mmap(nullptr, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  auto* pages = static_cast<char*>(
+      ::mmap(nullptr, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
   ASSERT_NE(pages, MAP_FAILED);
   ASSERT_EQ(::munmap(pages + page, page), 0);
   std::array<std::byte, 16> bytes{};

@@ -24,8 +24,9 @@ struct Notification {
   std::array<uint64_t, 6> arguments{};
 };
 
-// Installs the filter on the calling thread and returns its listener. Waits of callers are killable only where
-// the kernel can (5.19). Errors: EBUSY another listener is in charge, EACCES without CAP_SYS_ADMIN and no_new_privs.
+// Installs the filter on the calling thread and returns its listener. Waits of callers are killable only
+// where the kernel can (5.19). Errors: EBUSY another listener is in charge, EACCES without CAP_SYS_ADMIN and
+// no_new_privs.
 Result<Fd> install_filter_with_listener(const sock_fprog& program);
 
 // The next notification; blocks. None: its caller was gone before we had it.

@@ -90,7 +90,7 @@ def errors():
     check("no source", mount(None, "d"), "EPERM")
     check("no target", mount("/dev/loop0", ""), "ENOENT")
     check("no such source", mount("/dev/loop77", "d"), "ENOENT")
-    check("an unbound device", mount("/dev/loop1", "d"), "ENXIO")
+    check("an unbound device", mount("/dev/loop1", "d"), "EIO")
     check("a file", mount("fs.img", "d"), "ENOTBLK")
     check("a directory", mount("d", "d"), "ENOTBLK")
     check("loop-control", mount("/dev/loop-control", "d"), "ENOTBLK")
@@ -161,7 +161,7 @@ def code32():
     check("its end", mount("/dev/loop0", "d"), "0")
     check("umount of 32-bit code", call32(22, put("d")), "0")
     check("fsopen of 32-bit code", call32(430, put("ext4"), 0), "ENOSYS")
-    check("mount of 32-bit code", call32(21, put("/dev/loop1"), put("d"), put("ext4"), 0, 0), "ENXIO")
+    check("mount of 32-bit code", call32(21, put("/dev/loop1"), put("d"), put("ext4"), 0, 0), "EIO")
 
 
 paths()
