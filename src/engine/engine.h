@@ -96,6 +96,7 @@ struct DeviceState {
   uint32_t io_optimal = 0;
   uint32_t discard_granularity = 0;  // bytes; 0: no discard
   bool rotational = false;
+  uint64_t read_ahead = 128 << 10;  // bytes
   uint64_t disk_sequence = 0;
   std::string backing_file;  // the path as the instance's users see it
   std::vector<PartitionState> partitions;

@@ -77,6 +77,7 @@ DeviceState describe(const Slot& slot) {
                     .io_minimum = device.block_size(),
                     .discard_granularity = slot.discard_granularity,
                     .rotational = slot.rotational,
+                    .read_ahead = slot.read_ahead * instance::kSectorSize,
                     .disk_sequence = device.sequence(),
                     .backing_file = device.bound() ? slot.backing_path : std::string()};
   for (const auto& [number, partition] : device.partitions()) {

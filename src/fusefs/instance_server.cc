@@ -23,9 +23,6 @@ constexpr size_t kIoAlignment = 4096;
 constexpr unsigned kBackground = 64;  // asynchronous requests under way before the kernel holds the rest back
 constexpr off_t kBlock = 4096;
 
-// What the ioctl that this thread serves has made stale; null outside of ioctls.
-thread_local std::vector<NodeId>* made_stale = nullptr;
-
 InstanceServer& server_of(fuse_req_t request) {
   return *static_cast<InstanceServer*>(fuse_req_userdata(request));
 }
@@ -230,9 +227,27 @@ void fsync(fuse_req_t request, fuse_ino_t, int data_only, fuse_file_info* file) 
   reply_error(request, handle_of(file).sync(data_only != 0));
 }
 
+// Answers when the pages that the call has made stale are gone: the caller's next read must not find them. No
+// server thread waits for that, because dropping them may need one. Whichever thread told of a change, it is
+// in the invalidator's queue by now.
+template <typename Answer>
+void after_drop(fuse_req_t request, const OpenNode& node, Answer answer) {
+  Invalidator& invalidator = server_of(request).invalidator();
+  const NodeId id = node.id();
+  if (id.kind == NodeId::Kind::kControl || !invalidator.pending(id.device)) {
+    answer();
+    return;
+  }
+  invalidator.then([answer = std::move(answer), channel = Session::current_channel()] {
+    const Session::ReplyChannel back(channel);
+    answer();
+  });
+}
+
 void fallocate(fuse_req_t request, fuse_ino_t, int mode, off_t offset, off_t length, fuse_file_info* file) {
-  reply_error(request,
-              handle_of(file).allocate(mode, static_cast<uint64_t>(offset), static_cast<uint64_t>(length)));
+  const auto done =
+      handle_of(file).allocate(mode, static_cast<uint64_t>(offset), static_cast<uint64_t>(length));
+  after_drop(request, handle_of(file), [request, done] { reply_error(request, done); });
 }
 
 // SEEK_DATA and SEEK_HOLE; the others never get here. A block device has neither.
@@ -260,20 +275,11 @@ void ioctl(fuse_req_t request, fuse_ino_t, unsigned command, void* argument, fus
   call.argument = reinterpret_cast<uint64_t>(argument);
   call.compat = (flags & FUSE_IOCTL_COMPAT) != 0;
   call.input = {static_cast<const std::byte*>(input), input_size};
-  std::vector<NodeId> stale;
-  made_stale = &stale;
   auto result = handle_of(file).ioctl(call, caller);
-  made_stale = nullptr;
-  if (stale.empty()) {
-    reply_ioctl(request, result, call.output);
-    return;
-  }
-  server.invalidator().post(std::move(stale),
-                            [request, result = std::move(result), output = std::move(call.output),
-                             channel = Session::current_channel()] {
-                              const Session::ReplyChannel back(channel);
-                              reply_ioctl(request, result, output);
-                            });
+  after_drop(request, handle_of(file),
+             [request, result = std::move(result), output = std::move(call.output)] {
+               reply_ioctl(request, result, output);
+             });
 }
 
 void opendir(fuse_req_t request, fuse_ino_t number, fuse_file_info* file) {
@@ -372,17 +378,14 @@ void InstanceServer::stop() {
 }
 
 void InstanceServer::invalidate(engine::NodeId node) {
+  invalidator_->drop(node);
   auto done = std::make_shared<std::promise<void>>();
-  invalidator_->post({node}, [done] { done->set_value(); });
+  invalidator_->then([done] { done->set_value(); });
   done->get_future().wait();
 }
 
 void InstanceServer::contents_changed(engine::NodeId node) {
-  if (made_stale != nullptr) {
-    made_stale->push_back(node);
-  } else {
-    invalidator_->post({node}, [] {});
-  }
+  invalidator_->drop(node);
 }
 
 }  // namespace loopfs::fusefs

@@ -33,7 +33,7 @@ class InstanceServer final : public engine::Observer {
   // Returns once the kernel has written back and dropped its pages of the node. Not on a server thread.
   void invalidate(engine::NodeId node);
 
-  // During an ioctl it is remembered for that request, whose answer then waits for the pages to be gone.
+  // On any thread. The pages are dropped soon after; answers to ioctls on the device wait for it.
   void contents_changed(engine::NodeId node) override;
 
   engine::Engine& engine() { return *engine_; }

@@ -1,5 +1,7 @@
 #include "fusefs/invalidator.h"
 
+#include <algorithm>
+
 #include "fusefs/node_table.h"
 
 namespace loopfs::fusefs {
@@ -17,16 +19,31 @@ void Invalidator::stop() {
   if (thread_.joinable()) thread_.join();
 }
 
-void Invalidator::post(std::vector<instance::NodeId> nodes, std::function<void()> done) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (!stopping_) {
-      queue_.push_back({std::move(nodes), std::move(done)});
-      changed_.notify_all();
-      return;
-    }
-  }
-  done();  // nobody uses the mount any more
+bool Invalidator::post(Job& job) {
+  const std::lock_guard lock(mutex_);
+  if (stopping_) return false;  // nobody uses the mount any more
+  queue_.push_back(std::move(job));
+  changed_.notify_all();
+  return true;
+}
+
+void Invalidator::drop(instance::NodeId node) {
+  Job job{.node = node, .done = {}};
+  (void)post(job);
+}
+
+void Invalidator::then(std::function<void()> done) {
+  Job job{.node = {}, .done = std::move(done)};
+  if (!post(job)) job.done();
+}
+
+bool Invalidator::pending(uint32_t device) {
+  const auto concerns = [device](const std::optional<instance::NodeId>& node) {
+    return node && node->kind != instance::NodeId::Kind::kControl && node->device == device;
+  };
+  const std::lock_guard lock(mutex_);
+  return concerns(current_) ||
+         std::ranges::any_of(queue_, [&](const Job& job) { return concerns(job.node); });
 }
 
 void Invalidator::run() {
@@ -36,13 +53,15 @@ void Invalidator::run() {
     if (queue_.empty()) return;
     const Job job = std::move(queue_.front());
     queue_.pop_front();
+    current_ = job.node;
     lock.unlock();
-    for (const auto& node : job.nodes) {
+    if (job.node) {
       // ENOENT: the kernel knows no such inode, and so has nothing of it.
-      fuse_lowlevel_notify_inval_inode(session_->raw(), inode_number({node, Flavour::kFile}), 0, 0);
+      fuse_lowlevel_notify_inval_inode(session_->raw(), inode_number({*job.node, Flavour::kFile}), 0, 0);
     }
-    job.done();
+    if (job.done) job.done();
     lock.lock();
+    current_.reset();
   }
 }
 

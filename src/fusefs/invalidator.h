@@ -5,8 +5,8 @@
 #include <deque>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <thread>
-#include <vector>
 
 #include "fusefs/session.h"
 #include "instance/node.h"
@@ -24,20 +24,28 @@ class Invalidator {
   void start();
   void stop();  // does what is queued first
 
-  // Drops the pages of the nodes' files, then calls `done` on the thread. Returns at once.
-  void post(std::vector<instance::NodeId> nodes, std::function<void()> done);
+  // Drops the pages of the node's file. Returns at once.
+  void drop(instance::NodeId node);
+
+  // Calls `done` on the thread after all that is queued. Returns at once.
+  void then(std::function<void()> done);
+
+  // Whether pages of the device or of one of its partitions still have to be dropped.
+  bool pending(uint32_t device);
 
  private:
   struct Job {
-    std::vector<instance::NodeId> nodes;
+    std::optional<instance::NodeId> node;
     std::function<void()> done;
   };
+  bool post(Job& job);
   void run();
 
   Session* session_;  // borrowed
-  std::mutex mutex_;  // guards the queue and stopping_
+  std::mutex mutex_;  // guards all but thread_
   std::condition_variable changed_;
   std::deque<Job> queue_;
+  std::optional<instance::NodeId> current_;
   bool stopping_ = false;
   std::thread thread_;
 };

@@ -1,6 +1,7 @@
 #include "fusefs/session.h"
 
 #include <fcntl.h>
+#include <linux/fuse.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/uio.h>
@@ -30,6 +31,36 @@ void install_wake_signal() {
   action.sa_handler = [](int) {};
   ::sigaction(kWake, &action, nullptr);  // without SA_RESTART
 }
+
+// Where a thread's requests are read to. Direct I/O of the backing file wants what a WRITE request carries at
+// an aligned address, so its header ends there. libfuse leaves a buffer that it is given alone up to 3.16;
+// later ones may reallocate it, and get to make their own.
+class RequestBuffer {
+ public:
+  RequestBuffer() {
+    constexpr size_t kAlignment = 4096;
+    constexpr size_t kHeader = sizeof(fuse_in_header) + sizeof(fuse_write_in);
+    if (fuse_version() >= 317) return;
+    // libfuse's own size: 256 pages of data and one for the header.
+    const size_t size = kAlignment + 256 * static_cast<size_t>(::sysconf(_SC_PAGESIZE)) + 2 * kAlignment;
+    memory_.reset(static_cast<std::byte*>(std::aligned_alloc(kAlignment, size)));
+    if (memory_) buffer_.mem = memory_.get() + kAlignment - kHeader;
+  }
+  ~RequestBuffer() {
+    if (!memory_) std::free(buffer_.mem);
+  }
+  RequestBuffer(const RequestBuffer&) = delete;
+  RequestBuffer& operator=(const RequestBuffer&) = delete;
+
+  fuse_buf* get() { return &buffer_; }
+
+ private:
+  struct Free {
+    void operator()(std::byte* memory) const { std::free(memory); }
+  };
+  fuse_buf buffer_{};
+  std::unique_ptr<std::byte, Free> memory_;
+};
 
 ssize_t read_request(int main, void* buffer, size_t size, void*) {
   return ::read(channel_or(main), buffer, size);
@@ -91,16 +122,15 @@ void Session::stop() {
 // Blocks in read(2), where the kernel wakes one thread a request; poll(2) would wake them all.
 void Session::serve(int channel) {
   const ReplyChannel own(channel);
-  fuse_buf buffer{};
+  RequestBuffer buffer;
   while (!fuse_session_exited(session_.get())) {
-    const int received = fuse_session_receive_buf(session_.get(), &buffer);
+    const int received = fuse_session_receive_buf(session_.get(), buffer.get());
     if (received > 0) {
-      fuse_session_process_buf(session_.get(), &buffer);
+      fuse_session_process_buf(session_.get(), buffer.get());
     } else if (received != -EINTR && received != -EAGAIN && received != -ENOENT) {
       break;  // 0, -ENODEV: the mount is gone
     }
   }
-  std::free(buffer.mem);
   const std::lock_guard lock(mutex_);
   --serving_;
   finished_.notify_all();

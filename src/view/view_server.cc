@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include <cstring>
+#include <ctime>
 
 namespace loopfs::view {
 namespace {
@@ -18,6 +19,8 @@ struct stat attributes_of(uint64_t inode, const Entry& entry) {
   status.st_ino = inode;
   status.st_nlink = 1;
   status.st_blksize = static_cast<blksize_t>(kFileSize);
+  static const time_t kStart = ::time(nullptr);  // sysfs has the time of the first lookup
+  status.st_atim.tv_sec = status.st_mtim.tv_sec = status.st_ctim.tv_sec = kStart;
   switch (entry.kind) {
     case Entry::Kind::kDirectory:
       status.st_mode = S_IFDIR | 0755;
