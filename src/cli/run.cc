@@ -11,6 +11,7 @@
 #include "sandbox/sandbox.h"
 #include "supervisor/filter.h"
 #include "supervisor/supervisor.h"
+#include "sys/process.h"
 #include "view/layout.h"
 #include "view/view_server.h"
 
@@ -61,6 +62,7 @@ class Run {
   }
 
   Result<void> start_servers() {
+    sys::raise_descriptor_limit();  // each device and each mount takes some; the command keeps its own limit
     engine_ = engine::UserEngine::create(
         {.max = options_.max,
          .initial_devices = std::min(options_.max.value_or(kInitialDevices), kInitialDevices)});

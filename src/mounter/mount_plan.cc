@@ -49,6 +49,8 @@ Result<MountPlan> plan_mount(unsigned long flags, const std::string& data, const
   std::istringstream words(data);
   for (std::string option; std::getline(words, option, ',');) {
     if (option.empty() || lists(program.ignored, option)) continue;
+    // libfuse would take the comma behind it for a part of the value, and with it whatever option we add.
+    if (option.find('\\') != std::string::npos) return fail(EINVAL, "mount option '{}'", option);
     if (!lists(program.passed, option)) return fail(EINVAL, "mount option '{}'", option);
     plan.options.push_back(option);
   }

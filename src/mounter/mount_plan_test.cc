@@ -40,6 +40,7 @@ TEST(PlanMount, OptionsArePassedIgnoredOrRefused) {
   EXPECT_THAT(plan->options, ElementsAre("always", "rw+", "uid=7", "bsddf"));
   EXPECT_EQ(plan_mount(0, "nonsense", sample()).error().code, EINVAL);
   EXPECT_EQ(plan_mount(0, "bsddf=1", sample()).error().code, EINVAL);
+  EXPECT_EQ(plan_mount(0, "uid=7\\", sample()).error().code, EINVAL);
 }
 
 TEST(PlanMount, AProgramThatCannotWriteIsMountedReadOnly) {

@@ -107,6 +107,10 @@ Result<void> confine(const ProgramLaunch& launch) {
   ::umask(0);
   const rlimit no_core{0, 0};
   ::setrlimit(RLIMIT_CORE, &no_core);
+  // A file system that is larger than its device: writes behind the end fail, as a device's do, where a file
+  // would grow.
+  const rlimit no_growth{launch.image_end, launch.image_end};
+  ::setrlimit(RLIMIT_FSIZE, &no_growth);
   if (auto done = sys::limit_capabilities({CAP_DAC_OVERRIDE}); !done) return done;
   // limit_capabilities() changes credentials, which clears the parent's death signal.
   if (auto done = sys::die_with_parent(); !done) return done;
@@ -117,6 +121,7 @@ Result<void> confine(const ProgramLaunch& launch) {
 // The first process of the program's pid namespace, up to execve(2).
 [[noreturn]] void become_program(const ProgramLaunch& launch, int socket, int errors) {
   ::signal(SIGPIPE, SIG_IGN);  // nobody may be reading what it writes
+  ::signal(SIGXFSZ, SIG_IGN);
   if (auto done = confine(launch); !done) give_up(socket, done.error());
   auto listener = install_program_filter();
   if (!listener) give_up(socket, listener.error());

@@ -15,6 +15,7 @@ struct ProgramLaunch {
   std::string executable;
   std::vector<std::string> arguments;  // argv; kImagePath and kMountPoint are good in it
   int image = -1;                      // borrowed
+  uint64_t image_end = 0;              // byte behind which the program cannot write
   int user_namespace = -1;             // borrowed; the program runs as its root, without its capabilities
 };
 

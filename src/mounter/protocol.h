@@ -23,7 +23,7 @@ struct Request {
   std::string path;    // the target; of kStat: what to look at
   bool follow = true;  // a symbolic link as the last component (not of kMount, kClone: always followed)
   uint64_t flags = 0;  // of umount2(2), or MS_* of kRemount
-  dev_t device = 0;    // st_dev of the mount to clone
+  dev_t device = 0;    // st_dev of the mount to clone or to replace
 
   // kMount
   std::string asked_type;            // as given to mount(2)

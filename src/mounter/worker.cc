@@ -18,8 +18,10 @@
 #include <optional>
 #include <sstream>
 
+#include "mounter/flush.h"
 #include "mounter/minimal_root.h"
 #include "mounter/mount_plan.h"
+#include "mounter/mount_points.h"
 #include "mounter/probe.h"
 #include "mounter/program.h"
 #include "sys/mount_api.h"
@@ -37,6 +39,9 @@ using Clock = std::chrono::steady_clock;
 constexpr long kFuseMagic = 0x65735546;         // linux/magic.h FUSE_SUPER_MAGIC
 constexpr std::chrono::seconds kStartTime{60};  // for a program to check its image and to answer
 constexpr size_t kMostMountData = 4096;
+constexpr uint64_t kMountAttributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
+                                      MOUNT_ATTR_NOEXEC | MOUNT_ATTR__ATIME | MOUNT_ATTR_NODIRATIME |
+                                      MOUNT_ATTR_NOSYMFOLLOW;
 
 // What a reply is made of: the bytes, and the descriptors that go with them.
 struct Outcome {
@@ -141,63 +146,46 @@ class Worker {
 
   Outcome remount() const {
     const bool read_only = (request_.flags & MS_RDONLY) != 0;
-    if (read_only) {  // what the program holds back goes to the image, as a journal would
-      const Fd directory(::open(request_.path.c_str(), O_RDONLY | O_CLOEXEC));
-      if (directory.valid()) (void)::fsync(directory.get());
-    }
+    if (read_only)
+      flush_program(request_.path);  // what it holds back goes to the image, as from the kernel's cache
     if (::mount(nullptr, request_.path.c_str(), nullptr, request_.flags, nullptr) != 0) {
       return failed({errno, "mount"});
     }
     return done();
   }
 
-  // A mount of the file system `device` somewhere in the caller's tree, by its mount point.
-  std::optional<std::string> mount_point_of(dev_t device) const {
+  // The mounts of the file system `device` in the caller's tree, by their mount points.
+  std::vector<std::string> mount_points_of(dev_t device) const {
     const Fd file(::openat(proc_.get(), "self/mountinfo", O_RDONLY | O_CLOEXEC));
     std::string text;
     char piece[8192];
     for (ssize_t got; (got = ::read(file.get(), piece, sizeof piece)) > 0;)
       text.append(piece, static_cast<size_t>(got));
-    const std::string wanted = fmt::format("{}:{}", major(device), minor(device));
-    std::istringstream lines(text);
-    for (std::string line; std::getline(lines, line);) {
-      std::istringstream fields(line);
-      std::string id, parent, number, root, point;
-      fields >> id >> parent >> number >> root >> point;
-      if (number == wanted && root == "/") return unescape(point);
-    }
-    return std::nullopt;
-  }
-
-  // mountinfo writes blanks and the like as \ooo.
-  static std::string unescape(const std::string& text) {
-    std::string plain;
-    for (size_t i = 0; i < text.size(); ++i) {
-      if (text[i] == '\\' && i + 3 < text.size()) {
-        plain += static_cast<char>(std::stoi(text.substr(i + 1, 3), nullptr, 8));
-        i += 3;
-      } else {
-        plain += text[i];
-      }
-    }
-    return plain;
+    return mount_points(text, device);
   }
 
   Outcome clone() const {
-    const auto point = mount_point_of(request_.device);
-    if (!point) return failed({EBUSY, "mounted in another namespace"});
-    auto tree = sys::clone_tree(AT_FDCWD, *point, false);
+    auto tree = copy_of_mount(request_.device);
     if (!tree) return failed(tree.error());
-    auto device = sys::device_of_mount(tree->get());
-    if (!device || *device != request_.device) return failed({EBUSY, "mounted over"});
-    const uint64_t kAll = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
-    if (auto set = sys::set_mount_attributes(tree->get(), request_.attributes & kAll, 0, false); !set) {
+    // Those of the new mount, not of the one that it is a copy of.
+    if (auto set = sys::set_mount_attributes(tree->get(), request_.attributes, kMountAttributes, false);
+        !set) {
       return failed(set.error());
     }
     auto target = open_target();
     if (!target) return failed(target.error());
     if (auto attached = attach(tree->get(), target->get()); !attached) return failed(attached.error());
-    return done({.device = *device});
+    return done({.device = request_.device});
+  }
+
+  Result<Fd> copy_of_mount(dev_t device) const {
+    for (const auto& point : mount_points_of(device)) {
+      auto tree = sys::clone_tree(AT_FDCWD, point, false);
+      if (!tree) continue;
+      auto found = sys::device_of_mount(tree->get());
+      if (found && *found == device) return tree;  // else something is mounted over it
+    }
+    return fail(EBUSY, "mounted in another namespace");
   }
 
   Result<void> attach(int mount, int target) const {
@@ -340,8 +328,10 @@ class Worker {
     }
     std::string joined;
     for (const auto& option : options) joined += (joined.empty() ? "" : ",") + option;
-    ProgramLaunch launch{
-        .executable = request_.executable, .image = image.fd, .user_namespace = fd(kUserNamespace)};
+    ProgramLaunch launch{.executable = request_.executable,
+                         .image = image.fd,
+                         .image_end = image.offset + image.size,
+                         .user_namespace = fd(kUserNamespace)};
     for (const auto& word : request_.command) {
       if (word == "{image}") {
         launch.arguments.emplace_back(kImagePath);
@@ -402,6 +392,8 @@ class Worker {
     auto device = sys::device_of_mount(mounted->get());
     if (!device) return failed(device.error());
     if (request_.replace) {
+      // The old program would go on serving the other mounts, from an image that changes.
+      if (mount_points_of(request_.device).size() > 1) return failed({EBUSY, "mounted elsewhere too"});
       target->reset();  // it would make the mount busy
       if (::umount2(request_.path.c_str(), 0) != 0) return failed({errno, "umount2"});
       target = open_target();  // what was below the old mount

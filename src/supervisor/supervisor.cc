@@ -10,6 +10,7 @@
 
 #include <fstream>
 #include <sstream>
+#include <system_error>
 
 #include "engine/device_numbers.h"
 #include "mounter/mount_plan.h"
@@ -59,7 +60,7 @@ struct Supervisor::Wanted {
   std::string name;                    // "/dev/loop0p1"
   dev_t instance = 0;                  // st_dev and st_ino of the source
   ino_t inode = 0;
-  bool replace = false;
+  dev_t replaced = 0;  // st_dev of the mount whose place it takes
 
   bool read_only() const { return (flags & MS_RDONLY) != 0; }
 };
@@ -176,7 +177,7 @@ void Supervisor::in_thread(const sys::Notification& notification, Act act) {
     idle_.wait(lock, [this] { return calls_ < kMostCalls; });  // the sandbox's other calls wait their turn
     ++calls_;
   }
-  std::thread([this, listener, notification, act] {
+  const auto call = [this, listener, notification, act] {
     const Answer answer = act(Target(listener, notification));
     if (answer) {
       (void)sys::answer_notification(listener, notification.id, *answer);
@@ -186,7 +187,15 @@ void Supervisor::in_thread(const sys::Notification& notification, Act act) {
     const std::lock_guard lock(mutex_);
     --calls_;
     idle_.notify_all();
-  }).detach();
+  };
+  try {
+    std::thread(call).detach();
+  } catch (
+      const std::system_error&) {  // too many processes of the user: of the sandbox's own making, perhaps
+    (void)sys::answer_notification(listener, notification.id, EAGAIN);
+    const std::lock_guard lock(mutex_);
+    --calls_;
+  }
 }
 
 Result<mounter::Agent::Answer> Supervisor::look(const Target& target, const std::vector<Fd>& places,
@@ -340,7 +349,8 @@ Supervisor::Answer Supervisor::start_program(const Target& target, const Wanted&
   request.attributes = plan->attributes;
   request.read_only = plan->read_only;
   request.synchronous = plan->synchronous;
-  request.replace = wanted.replace;
+  request.replace = wanted.replaced != 0;
+  request.device = wanted.replaced;
   request.notification = target.notification().id;
   std::vector<int> fds = borrowed(wanted.places);
   fds.push_back(target.listener());
@@ -398,7 +408,7 @@ Supervisor::Answer Supervisor::remount(const Target& target) {
     wanted.name = known->source;
     wanted.instance = known->instance;
     wanted.inode = known->inode;
-    wanted.replace = true;
+    wanted.replaced = known->device;
     const Turn turn(*this, wanted.instance, wanted.inode);
     return remount_writable(target, wanted, *known);
   }

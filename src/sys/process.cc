@@ -8,6 +8,7 @@
 #include <seccomp.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -58,6 +59,13 @@ Result<void> close_all_except(int kept) {
   if (number > 0 && ::syscall(SYS_close_range, 0U, number - 1, 0U) != 0) return errno_fail("close_range");
   if (::syscall(SYS_close_range, number + 1, ~0U, 0U) != 0) return errno_fail("close_range");
   return {};
+}
+
+void raise_descriptor_limit() {
+  rlimit limit;
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 Result<std::vector<sock_filter>> compile_filter(void* context) {

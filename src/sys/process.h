@@ -33,6 +33,9 @@ Result<void> close_from_at_exec(unsigned first);
 // fork.
 Result<void> close_all_except(int kept);
 
+// Lets the calling process, and what it starts from here on, open as many files as it may.
+void raise_descriptor_limit();
+
 // The BPF program of a libseccomp filter context.
 Result<std::vector<sock_filter>> compile_filter(void* context);
 
