@@ -178,12 +178,18 @@ void open(fuse_req_t request, fuse_ino_t number, fuse_file_info* file) {
   fuse_open_out answer{};
   answer.fh = reinterpret_cast<uint64_t>(node->get());
   if (options.direct) answer.open_flags = FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES;
-  if (fuse_reply_buf(request, reinterpret_cast<const char*>(&answer), sizeof answer) == 0)
+  InstanceServer& server = server_of(request);
+  server.count_open(1);  // the close may come before we are back from the reply
+  if (fuse_reply_buf(request, reinterpret_cast<const char*>(&answer), sizeof answer) == 0) {
     (void)node->release();
+  } else {
+    server.count_open(-1);
+  }
 }
 
 void release(fuse_req_t request, fuse_ino_t, fuse_file_info* file) {
   delete &handle_of(file);
+  server_of(request).count_open(-1);
   fuse_reply_err(request, 0);
 }
 
@@ -369,6 +375,14 @@ Result<std::unique_ptr<InstanceServer>> InstanceServer::create(Options options) 
 void InstanceServer::start() {
   session_->start();
   invalidator_->start();
+}
+
+void InstanceServer::count_open(int change) {
+  if ((open_files_ += change) == 0) session_->changed();
+}
+
+void InstanceServer::wait_until_closed(std::chrono::milliseconds patience) {
+  session_->wait_until([this] { return open_files_ == 0; }, patience);
 }
 
 void InstanceServer::stop() {

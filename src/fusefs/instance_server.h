@@ -1,6 +1,8 @@
 // The FUSE file system of one instance: loop-control, loopN, loopNpM.
 #pragma once
 
+#include <atomic>
+#include <chrono>
 #include <memory>
 #include <vector>
 
@@ -28,6 +30,11 @@ class InstanceServer final : public engine::Observer {
   ~InstanceServer() override { stop(); }
 
   void start();
+
+  // Returns when no node is open any more, at the latest after `patience`. With the sandbox gone, what still
+  // has one open is a FUSE program of an outer sandbox, which is writing out what it holds.
+  void wait_until_closed(std::chrono::milliseconds patience);
+
   void stop();
 
   // Returns once the kernel has written back and dropped its pages of the node. Not on a server thread.
@@ -39,6 +46,7 @@ class InstanceServer final : public engine::Observer {
   engine::Engine& engine() { return *engine_; }
   RemoteCaller caller(pid_t tid) const { return {tid, user_namespace_, device_}; }
   Invalidator& invalidator() { return *invalidator_; }
+  void count_open(int change);
 
  private:
   explicit InstanceServer(const Options& options)
@@ -47,6 +55,7 @@ class InstanceServer final : public engine::Observer {
   engine::Engine* engine_;
   int user_namespace_;
   dev_t device_;
+  std::atomic<int> open_files_ = 0;
   std::unique_ptr<Session> session_;
   std::unique_ptr<Invalidator> invalidator_;
 };

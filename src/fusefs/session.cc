@@ -103,6 +103,16 @@ void Session::start() {
   }
 }
 
+void Session::wait_until(const std::function<bool()>& done, std::chrono::milliseconds patience) {
+  std::unique_lock lock(mutex_);
+  finished_.wait_for(lock, patience, [&] { return serving_ == 0 || done(); });
+}
+
+void Session::changed() {
+  const std::lock_guard lock(mutex_);
+  finished_.notify_all();
+}
+
 void Session::stop() {
   if (!session_) return;
   fuse_session_exit(session_.get());

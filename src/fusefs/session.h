@@ -3,7 +3,9 @@
 
 #include <fuse3/fuse_lowlevel.h>
 
+#include <chrono>
 #include <condition_variable>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -29,6 +31,10 @@ class Session {
   Session& operator=(const Session&) = delete;
 
   void start();
+
+  // Waits until `done` says so, until the mount is gone, or for `patience`. Ask again after changed().
+  void wait_until(const std::function<bool()>& done, std::chrono::milliseconds patience);
+  void changed();
 
   // Ends the connection, whoever still uses the mount (they get ENOTCONN), and joins the threads.
   void stop();
