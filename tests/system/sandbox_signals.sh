@@ -35,10 +35,13 @@ for signal in TERM HUP INT USR1; do
   finished $((128 + $(kill -l $signal)))
 done
 
-# A signal that comes while the sandbox is being made ends it; nothing hangs, nothing starts afterwards.
+# A signal that comes while the sandbox is being made ends it; nothing hangs, nothing starts afterwards. Before it is
+# loopfs, the job is a shell with a trap, which forgets at exec a signal that it has not acted on yet.
+is_loopfs() { [ "$(cat "/proc/$job/comm")" = "${LOOPFS##*/}" ]; }
 for delay in 0 0.002 0.004 0.006 0.008 0.01 0.015 0.02; do
   loopfs run -- sleep 60 &
   job=$!
+  wait_for 20 is_loopfs
   read -r -t $delay <> <(:) || true
   kill -TERM $job
   finished 143
