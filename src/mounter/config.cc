@@ -52,6 +52,7 @@ ignored = ["user_xattr", "nouser_xattr", "acl", "noacl", "cache_strategy="]
 filesystems = ["vfat", "msdos"]
 command = ["fusefat", "-f", "-o", "{options}", "{image}", "{mountpoint}"]
 package = "fusefat"
+options = ["atomic_o_trunc"]  # else O_TRUNC frees clusters that fusefat then writes to
 read_write_options = ["rw+"]
 passed = ["uid=", "gid=", "umask="]
 ignored = ["fmask=", "dmask=", "codepage=", "iocharset=", "shortname=", "utf8", "utf8=", "errors=", "flush", "quiet",
