@@ -128,6 +128,7 @@ class Run {
     agent_->stop();
     if (supervisor_) supervisor_->stop();
     views_->stop();
+    engine_->end();
     instance_->wait_until_closed(std::chrono::seconds(mounter::Agent::kSecondsToFinish));
     instance_->stop();
   }

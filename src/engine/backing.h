@@ -114,7 +114,7 @@ class FileBacking final : public Backing {
   std::atomic<int> direct_fd_ = -1;  // set once
   std::atomic<bool> use_direct_ = false;
   std::mutex direct_mutex_;  // of the preparation
-  std::mutex scan_mutex_;    // libblkid moves the descriptor's offset
+  std::mutex offset_mutex_;  // of the descriptor's offset, which libblkid and lseek(2) move
   Identity identity_;
   bool writable_ = false, block_device_ = false, rotational_ = false, opened_direct_ = false;
   uint32_t discard_granularity_ = 0, direct_unit_ = instance::kSectorSize, direct_memory_ = 4096;

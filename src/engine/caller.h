@@ -1,6 +1,7 @@
 // The process that asks for something, as the engine may see it.
 #pragma once
 
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include <cstddef>
@@ -36,6 +37,14 @@ class Caller {
   // A new open file description of the same file, in mode `flags` (O_RDONLY or O_RDWR, with O_DIRECT or
   // without), opened with the rights of the user namespace of the instance. Errors: those of open(2).
   virtual Result<Fd> reopen(int own_fd, int flags) const = 0;
+
+  // fstat(2) of a descriptor from take_fd or reopen, with the rights of the user namespace of the instance: a
+  // FUSE mount of the caller's own refuses us otherwise.
+  virtual Result<struct stat> stat_of_fd(int own_fd) const {
+    struct stat status = {};
+    if (::fstat(own_fd, &status) != 0) return errno_fail("fstat");
+    return status;
+  }
 
   // The node of this instance that the descriptor (a duplicate, from take_fd) has open, if it has one. A
   // device on another device is served inside the engine: a server that reads its own mount waits for

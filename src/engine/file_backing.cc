@@ -45,6 +45,21 @@ std::optional<uint32_t> queue_attribute(dev_t device, const char* name) {
   return std::nullopt;
 }
 
+// Puts a descriptor's offset back where it was: it may be the caller's own open file description.
+class KeptOffset {
+ public:
+  explicit KeptOffset(int fd) : fd_(fd), offset_(::lseek(fd, 0, SEEK_CUR)) {}
+  ~KeptOffset() {
+    if (offset_ >= 0) ::lseek(fd_, offset_, SEEK_SET);
+  }
+  KeptOffset(const KeptOffset&) = delete;
+  KeptOffset& operator=(const KeptOffset&) = delete;
+
+ private:
+  int fd_;
+  off_t offset_;
+};
+
 ssize_t write_at(int fd, bool shared, const std::byte* bytes, size_t size, uint64_t offset) {
   if (shared) {
     // The caller may have set O_APPEND, which pwrite(2) obeys.
@@ -109,17 +124,18 @@ Result<std::map<uint32_t, instance::Partition>> Backing::scan(uint64_t offset, u
 }
 
 Result<std::shared_ptr<FileBacking>> FileBacking::create(Fd file, const Caller& caller) {
-  struct stat status;
-  if (::fstat(file.get(), &status) != 0) return errno_fail("stat the backing file");
-  if (!S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode)) return fail(EINVAL, "not a file or block device");
+  const auto status = caller.stat_of_fd(file.get());
+  if (!status) return propagate(status, "stat the backing file");
+  if (!S_ISREG(status->st_mode) && !S_ISBLK(status->st_mode))
+    return fail(EINVAL, "not a file or block device");
   const int flags = ::fcntl(file.get(), F_GETFL);
   if (flags < 0) return errno_fail("flags of the backing file");
   std::shared_ptr<FileBacking> backing(new FileBacking);
   backing->given_ = std::move(file);
   backing->writable_ = (flags & O_ACCMODE) != O_RDONLY;
   backing->opened_direct_ = flags & O_DIRECT;
-  backing->block_device_ = S_ISBLK(status.st_mode);
-  backing->identity_ = {status.st_dev, status.st_ino, S_ISBLK(status.st_mode) ? status.st_rdev : 0};
+  backing->block_device_ = S_ISBLK(status->st_mode);
+  backing->identity_ = {status->st_dev, status->st_ino, S_ISBLK(status->st_mode) ? status->st_rdev : 0};
   // The kernel reads through a write-only descriptor, too.
   const int mode = backing->writable_ ? O_RDWR : O_RDONLY;
   if (auto own = caller.reopen(backing->given_.get(), mode)) backing->own_ = std::move(*own);
@@ -169,8 +185,14 @@ Result<uint64_t> FileBacking::size() {
     return bytes;
   }
   struct stat status;
-  if (::fstat(io_fd(), &status) != 0) return errno_fail("stat the backing file");
-  return static_cast<uint64_t>(status.st_size);
+  if (::fstat(io_fd(), &status) == 0) return static_cast<uint64_t>(status.st_size);
+  if (errno != EACCES) return errno_fail("stat the backing file");
+  // A FUSE mount of the sandbox's own tells us nothing but where the file ends.
+  const std::lock_guard lock(offset_mutex_);
+  const KeptOffset kept(io_fd());
+  const off_t end = ::lseek(io_fd(), 0, SEEK_END);
+  if (end < 0) return errno_fail("find the end of the backing file");
+  return static_cast<uint64_t>(end);
 }
 
 bool FileBacking::deleted() {
@@ -264,12 +286,9 @@ Result<void> FileBacking::zero(uint64_t offset, uint64_t length) {
 
 Result<std::map<uint32_t, instance::Partition>> FileBacking::scan(uint64_t offset, uint64_t size,
                                                                   uint32_t block_size) {
-  const std::lock_guard lock(scan_mutex_);
-  const bool shared = !own_.valid();
-  const off_t before = shared ? ::lseek(io_fd(), 0, SEEK_CUR) : 0;
-  auto found = scan_partitions(io_fd(), offset, size, block_size);
-  if (shared && before >= 0) ::lseek(io_fd(), before, SEEK_SET);
-  return found;
+  const std::lock_guard lock(offset_mutex_);
+  const KeptOffset kept(io_fd());
+  return scan_partitions(io_fd(), offset, size, block_size);
 }
 
 }  // namespace loopfs::engine

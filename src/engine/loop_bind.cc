@@ -4,6 +4,7 @@
 #include <linux/magic.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/sysmacros.h>
 
 #include "engine/node_backing.h"
 
@@ -22,15 +23,13 @@ Result<GivenFile> take_file(const Caller& caller, int fd) {
 
 // loop_check_backing_file: directories and most files of proc have no read_iter, which the kernel finds
 // out before anything about the device.
-Result<void> check_kind(const GivenFile& file) {
+Result<void> check_kind(const GivenFile& file, const Caller& caller) {
   if (file.node()) return {};  // our own mount must not be asked
-  struct statx status;
-  if (::statx(file.get(), "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &status) != 0) {
-    return errno_fail("stat the backing file");
-  }
-  if (S_ISDIR(status.stx_mode)) return fail(EINVAL, "a directory");
+  const auto status = caller.stat_of_fd(file.get());
+  if (!status) return propagate(status, "stat the backing file");
+  if (S_ISDIR(status->st_mode)) return fail(EINVAL, "a directory");
   struct statfs system;
-  if (status.stx_dev_major == 0 && S_ISREG(status.stx_mode) && ::fstatfs(file.get(), &system) == 0 &&
+  if (major(status->st_dev) == 0 && S_ISREG(status->st_mode) && ::fstatfs(file.get(), &system) == 0 &&
       system.f_type == PROC_SUPER_MAGIC) {
     return fail(EINVAL, "a file of proc");
   }
@@ -118,7 +117,7 @@ bool can_use_direct(Backing& backing, uint64_t offset, uint32_t block_size, cons
 Result<int> configure(DeviceHandle& handle, const loop_config& config, const Caller& caller) {
   auto file = take_file(caller, static_cast<int>(config.fd));
   if (!file) return propagate(file);
-  if (auto kind = check_kind(*file); !kind) return propagate(kind);
+  if (auto kind = check_kind(*file, caller); !kind) return propagate(kind);
   {
     std::unique_lock lock(handle.core().mutex());
     if (auto may = may_bind(handle, lock); !may) return propagate(may);
@@ -152,7 +151,7 @@ Result<int> configure(DeviceHandle& handle, const loop_config& config, const Cal
 Result<int> change_fd(DeviceHandle& handle, int fd, const Caller& caller) {
   auto file = take_file(caller, fd);
   if (!file) return propagate(file);
-  if (auto kind = check_kind(*file); !kind) return propagate(kind);
+  if (auto kind = check_kind(*file, caller); !kind) return propagate(kind);
   const auto check_device = [&]() -> Result<void> {
     if (auto bound = handle.device().require_bound(); !bound) return bound;
     if (!(handle.device().settings().flags & LO_FLAGS_READ_ONLY)) return fail(EINVAL, "not read-only");

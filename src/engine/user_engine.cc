@@ -113,6 +113,10 @@ std::unique_ptr<UserEngine> UserEngine::create(const Options& options) {
 }
 
 UserEngine::~UserEngine() {
+  end();
+}
+
+void UserEngine::end() {
   core_->end();
 }
 

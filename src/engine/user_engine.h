@@ -23,6 +23,10 @@ class UserEngine final : public Engine {
   static std::unique_ptr<UserEngine> create(const Options& options);
   ~UserEngine() override;
 
+  // The end of the instance, which the object's end is too: what is bound and unused is cleared, so that it lets go
+  // of the devices that it lies on; what is in use goes with its last user. Observers hear nothing any more.
+  void end();
+
   void add_observer(Observer* observer) override;
   std::vector<NodeId> nodes() override;
   std::optional<NodeAttributes> attributes(NodeId id) override;

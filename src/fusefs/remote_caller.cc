@@ -41,6 +41,10 @@ Result<Fd> RemoteCaller::reopen(int own_fd, int flags) const {
   return sys::reopen(own_fd, flags, user_namespace_);
 }
 
+Result<struct stat> RemoteCaller::stat_of_fd(int own_fd) const {
+  return sys::stat_of_fd(own_fd, user_namespace_);
+}
+
 std::optional<instance::NodeId> RemoteCaller::node_of_fd(int own_fd) const {
   // fstat would ask our own server, from one of its threads.
   const auto file = sys::file_identity(own_fd);

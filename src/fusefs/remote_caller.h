@@ -21,6 +21,7 @@ class RemoteCaller final : public engine::Caller {
   Result<Fd> take_fd(int fd) const override;
   std::string path_of_fd(int fd) const override;
   Result<Fd> reopen(int own_fd, int flags) const override;
+  Result<struct stat> stat_of_fd(int own_fd) const override;
   std::optional<instance::NodeId> node_of_fd(int own_fd) const override;
   ino_t inode_of(const instance::NodeId& node) const override;
   bool has_sys_admin() const override;

@@ -54,6 +54,7 @@ command = ["fusefat", "-f", "-o", "{options}", "{image}", "{mountpoint}"]
 package = "fusefat"
 options = ["atomic_o_trunc"]  # else O_TRUNC frees clusters that fusefat then writes to
 read_write_options = ["rw+"]
+caution = "a file that is overwritten with less keeps its old end, and some files cannot grow: remove it first"
 passed = ["uid=", "gid=", "umask="]
 ignored = ["fmask=", "dmask=", "codepage=", "iocharset=", "shortname=", "utf8", "utf8=", "errors=", "flush", "quiet",
            "check=", "tz=", "discard", "nonumtail", "nonumtail="]
@@ -116,9 +117,9 @@ bool take(const toml::table& entry, const char* key, std::vector<std::string>& v
 
 Result<Program> program_of(const toml::table& entry, const std::string& where) {
   static constexpr std::string_view kKeys[] = {
-      "filesystems", "command", "package",           "offset_option",
-      "read_only",   "options", "read_only_options", "read_write_options",
-      "passed",      "ignored"};
+      "filesystems",        "command",   "package", "caution",
+      "offset_option",      "read_only", "options", "read_only_options",
+      "read_write_options", "passed",    "ignored"};
   for (const auto& [key, value] : entry) {
     if (std::find(std::begin(kKeys), std::end(kKeys), key.str()) == std::end(kKeys)) {
       return fail(EINVAL, "{}: unknown key '{}' in [[program]]", where, key.str());
@@ -127,6 +128,7 @@ Result<Program> program_of(const toml::table& entry, const std::string& where) {
   Program program;
   const bool good = take(entry, "filesystems", program.filesystems) &&
                     take(entry, "command", program.command) && take(entry, "package", program.package) &&
+                    take(entry, "caution", program.caution) &&
                     take(entry, "offset_option", program.offset_option) &&
                     take(entry, "read_only", program.read_only) && take(entry, "options", program.options) &&
                     take(entry, "read_only_options", program.read_only_options) &&

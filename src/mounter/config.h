@@ -18,7 +18,9 @@ struct Program {
 
   std::string package;        // the Debian package that has it, for the message when it is missing
   std::string offset_option;  // "offset={offset}": for images that do not start at byte 0; empty: it cannot
-  bool read_only = false;     // the program cannot write
+  std::string
+      caution;  // told once, when the first writable mount is made: what the program does not do right
+  bool read_only = false;                               // the program cannot write
   std::vector<std::string> options;                     // always
   std::vector<std::string> read_only_options = {"ro"};  // added for a read-only mount
   std::vector<std::string> read_write_options;          // added for a writable one

@@ -1,3 +1,5 @@
+#include "mounter/flush.h"
+
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -7,7 +9,6 @@
 #include <memory>
 
 #include "base/fd.h"
-#include "mounter/flush.h"
 
 namespace loopfs::mounter {
 namespace {

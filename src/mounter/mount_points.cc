@@ -1,9 +1,9 @@
+#include "mounter/mount_points.h"
+
 #include <fmt/format.h>
 #include <sys/sysmacros.h>
 
 #include <sstream>
-
-#include "mounter/mount_points.h"
 
 namespace loopfs::mounter {
 namespace {

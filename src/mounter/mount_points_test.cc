@@ -1,8 +1,8 @@
+#include "mounter/mount_points.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/sysmacros.h>
-
-#include "mounter/mount_points.h"
 
 namespace loopfs::mounter {
 namespace {

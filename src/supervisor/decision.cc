@@ -50,6 +50,9 @@ std::string rewrite_proc_self(const std::string& path, int pid, int tid) {
   };
   if (const std::string rest = rest_after("/proc/self"); rest != "?")
     return fmt::format("/proc/{}{}", pid, rest);
+  // A link to /proc/self/fd, as in every /dev.
+  if (const std::string rest = rest_after("/dev/fd"); rest != "?")
+    return fmt::format("/proc/{}/fd{}", pid, rest);
   if (const std::string rest = rest_after("/proc/thread-self"); rest != "?") {
     return fmt::format("/proc/{}/task/{}{}", pid, tid, rest);
   }

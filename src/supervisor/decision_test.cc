@@ -49,6 +49,7 @@ TEST(DeviceTypes, AreTheOtherLines) {
 TEST(RewriteProcSelf, NamesTheCaller) {
   EXPECT_EQ(rewrite_proc_self("/proc/self/fd/5", 7, 9), "/proc/7/fd/5");
   EXPECT_EQ(rewrite_proc_self("/proc/thread-self/cwd", 7, 9), "/proc/7/task/9/cwd");
+  EXPECT_EQ(rewrite_proc_self("/dev/fd/5", 7, 9), "/proc/7/fd/5");
   EXPECT_EQ(rewrite_proc_self("/proc/selfish", 7, 9), "/proc/selfish");
   EXPECT_EQ(rewrite_proc_self("/dev/loop0", 7, 9), "/dev/loop0");
 }

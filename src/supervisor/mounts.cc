@@ -25,8 +25,16 @@ bool ended(const Fd& pidfd) {
 }
 
 Mounts::Known known(const Mount& mount) {
-  return {mount.device, mount.read_only, mount.instance, mount.inode,
-          mount.source, mount.type,      mount.node,     mount.hold};
+  return {.device = mount.device,
+          .read_only = mount.read_only,
+          .superblock_read_only = mount.superblock_read_only,
+          .instance = mount.instance,
+          .inode = mount.inode,
+          .source = mount.source,
+          .type = mount.type,
+          .data = mount.data,
+          .node = mount.node,
+          .hold = mount.hold};
 }
 
 }  // namespace
@@ -77,6 +85,13 @@ std::optional<Mounts::Known> Mounts::find(dev_t instance, ino_t inode) const {
     if (mount->instance == instance && mount->inode == inode) return known(*mount);
   }
   return std::nullopt;
+}
+
+void Mounts::set_superblock_read_only(dev_t device, bool read_only) {
+  const std::lock_guard lock(mutex_);
+  for (const auto& mount : mounts_) {
+    if (mount->device == device) mount->superblock_read_only = read_only;
+  }
 }
 
 bool Mounts::wait_for_end(dev_t device, After after) {

@@ -21,11 +21,12 @@ struct Mount {
   dev_t device = 0;                         // st_dev of the file system
   std::optional<engine::NodeId> node;       // of our instance; none: of an inner sandbox's
   std::shared_ptr<engine::MountHold> hold;  // likewise; shared while a remount replaces one mount by another
-  bool read_only = false;
-  dev_t instance = 0;  // st_dev and st_ino of the device's node
+  bool read_only = false;                   // the program cannot write
+  bool superblock_read_only = false;        // nobody can, at this moment
+  dev_t instance = 0;                       // st_dev and st_ino of the device's node
   ino_t inode = 0;
-  std::string source, type, program;  // for messages, and for a remount
-  Fd pidfd;                           // of the FUSE program
+  std::string source, type, data, program;  // for messages, and for a remount
+  Fd pidfd;                                 // of the FUSE program
   Fd channel;  // a duplicate of its /dev/fuse: tells whether the file system is still mounted anywhere
 };
 
@@ -45,16 +46,19 @@ class Mounts {
 
   struct Known {
     dev_t device = 0;
-    bool read_only = false;
+    bool read_only = false, superblock_read_only = false;
     dev_t instance = 0;
     ino_t inode = 0;
-    std::string source, type;
+    std::string source, type, data;
     std::optional<engine::NodeId> node;
     std::shared_ptr<engine::MountHold> hold;
   };
   std::optional<Known> find(dev_t device) const;
   // By the device's node: its st_dev and st_ino.
   std::optional<Known> find(dev_t instance, ino_t inode) const;
+
+  // After a remount.
+  void set_superblock_read_only(dev_t device, bool read_only);
 
   // Whether the file system is at its end, because that was its last mount or its program has ended. Then
   // waits until the program has written everything and is gone. One that is mounted elsewhere too is not

@@ -314,7 +314,7 @@ Supervisor::Answer Supervisor::mount_again(const Target& target, const Wanted& w
   // A read-only file system does not mind being asked for writing; the kernel minds the two together else.
   const mounter::Program* program = options_.programs.find(known.type);
   const bool never_written = program != nullptr && program->read_only;
-  if (known.read_only != wanted.read_only() && !never_written) return EBUSY;
+  if (known.superblock_read_only != wanted.read_only() && !never_written) return EBUSY;
   if (!mounter::type_accepts(wanted.type, known.type)) return EBUSY;
   if (program != nullptr && !mounter::plan_mount(wanted.flags, wanted.data, *program)) return EINVAL;
   mounter::Request request;
@@ -377,14 +377,26 @@ Supervisor::Answer Supervisor::start_program(const Target& target, const Wanted&
   record.device = answer->reply.device;
   record.pidfd = std::move(answer->fds[0]);
   record.channel = std::move(answer->fds[1]);
-  record.read_only = plan->read_only;
+  record.read_only = record.superblock_read_only = plan->read_only;
+  record.data = wanted.data;
   if (record.node && !record.hold) {
     // Not to be had if the program has the claim: then its own descriptor keeps the device.
     auto held = options_.engine->hold_for_mount(*record.node, !record.read_only);
     if (held) record.hold = std::move(*held);
   }
+  if (!record.read_only) caution(program, record.source);
   mounts_.add(std::move(record));
   return 0;
+}
+
+void Supervisor::caution(const mounter::Program& program, const std::string& source) {
+  const std::string& name = program.command.front();
+  if (program.caution.empty()) return;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!cautioned_.insert(name).second) return;
+  }
+  options_.report(fmt::format("mount {}: {}: {}", source, name, program.caution));
 }
 
 Supervisor::Answer Supervisor::remount(const Target& target) {
@@ -402,6 +414,7 @@ Supervisor::Answer Supervisor::remount(const Target& target) {
     wanted.source_path = known->source;
     wanted.target_path = target.visible_path(*place);
     wanted.type = known->type;
+    wanted.data = known->data;
     wanted.flags = flags & ~uint64_t{MS_REMOUNT};
     wanted.places = std::move(*places);
     wanted.node = known->node;
@@ -417,14 +430,17 @@ Supervisor::Answer Supervisor::remount(const Target& target) {
   request.path = target.visible_path(*place);
   request.flags = flags;
   auto answer = options_.agent->ask(request, borrowed(*places));
-  return answer ? answer->reply.error : code_of(answer.error());
+  if (!answer) return code_of(answer.error());
+  if (answer->reply.error == 0) mounts_.set_superblock_read_only(known->device, (flags & MS_RDONLY) != 0);
+  return answer->reply.error;
 }
 
 // A program that was started read-only cannot be made to write: another one takes its place, if nobody uses
 // the mount at this moment (EBUSY).
 Supervisor::Answer Supervisor::remount_writable(const Target& target, const Wanted& wanted,
                                                 const Mounts::Known& known) {
-  if (!known.hold || known.hold->read_only()) return EROFS;
+  if (known.node && !known.hold) return EBUSY;  // the program has a claim of its own on the device
+  if (known.hold && known.hold->read_only()) return EROFS;
   const mounter::Program* program = options_.programs.find(wanted.type);
   const auto executable = program != nullptr ? mounter::locate_program(*program) : std::nullopt;
   if (!executable) return EROFS;
@@ -445,6 +461,8 @@ Supervisor::Answer Supervisor::unmount(const Target& target) {
   auto places = target.places();
   if (!places) return std::nullopt;
   const uint64_t flags = is_call(target.notification(), "umount") ? 0 : target.notification().arguments[1];
+  // The kernel counts who has looked since the last time: we must not.
+  if ((flags & MNT_EXPIRE) != 0) return std::nullopt;
   auto looked = look(target, *places, *place, (flags & UMOUNT_NOFOLLOW) == 0);
   if (!looked || looked->reply.error != 0 || !mounts_.find(looked->reply.device)) return std::nullopt;
   mounter::Request request;

@@ -63,6 +63,7 @@ class Supervisor {
   class Turn;
   Answer mount_served(const Target& target, const Wanted& wanted);
   Answer mount_device(const Target& target, const Wanted& wanted);
+  void caution(const mounter::Program& program, const std::string& source);
   Answer mount_again(const Target& target, const Wanted& wanted, const Mounts::Known& known);
   Answer remount_writable(const Target& target, const Wanted& wanted, const Mounts::Known& known);
   Answer start_program(const Target& target, const Wanted& wanted, const mounter::Program& program,
@@ -75,9 +76,10 @@ class Supervisor {
   Mounts mounts_;
   Fd wake_;
   std::thread receiver_;
-  std::mutex mutex_;                            // guards calls_, starting_
+  std::mutex mutex_;                            // guards calls_, cautioned_, starting_
   std::condition_variable idle_;                // a call has ended
   unsigned calls_ = 0;                          // threads under way
+  std::set<std::string> cautioned_;             // the programs whose caution the user has seen
   std::set<std::pair<dev_t, ino_t>> starting_;  // the nodes of devices that are being mounted
 };
 

@@ -57,7 +57,7 @@ Result<std::vector<Fd>> Target::places() const {
 }
 
 std::string Target::visible_path(const std::string& path) const {
-  if (!path.starts_with("/proc/")) return path;
+  if (!path.starts_with("/proc/") && !path.starts_with("/dev/fd")) return path;
   // The last number of NSpid is the id in the caller's own pid namespace, which its /proc shows.
   std::ifstream file(fmt::format("/proc/{}/status", notification_.tid));
   const auto last_number = [](const std::string& line) {

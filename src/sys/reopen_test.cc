@@ -24,5 +24,11 @@ TEST(Reopen, GivesANewDescriptionOfTheSameFile) {
   EXPECT_EQ(reopen(-1, O_RDONLY, -1).error().code, ENOENT);
 }
 
+TEST(StatOfFd, IsFstat) {
+  const Fd null(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  EXPECT_TRUE(S_ISCHR(stat_of_fd(null.get(), -1)->st_mode));
+  EXPECT_EQ(stat_of_fd(-1, -1).error().code, EBADF);
+}
+
 }  // namespace
 }  // namespace loopfs::sys

@@ -58,6 +58,45 @@ not_writable_in_use() {
   umount d
 }
 
+# What was asked for at first holds for the program that a remount starts, and a mount tells what the superblock is now.
+kept() {
+  truncate -s 32M kept.img
+  mkfs.vfat kept.img >/dev/null
+  losetup /dev/loop0 kept.img
+  mount -o umask=077 /dev/loop0 d
+  echo data >d/file
+  assert_eq "$(stat -c %a d/file)" 700
+  umount d
+  mount -o ro,umask=022 /dev/loop0 d
+  assert_eq "$(stat -c %a d/file)" 755
+  mount -i -o remount,rw d
+  assert_eq "$(stat -c %a d/file)" 755
+  echo more >d/other
+  mount -i -o remount,ro d
+  assert_status 32 mount -o rw /dev/loop0 e
+  mount -o ro /dev/loop0 e
+  assert_eq "$(cat e/file e/other | xargs)" "data more"
+  umount d e
+  losetup -d /dev/loop0
+}
+
+# fusefat frees what it then writes to, if it is told of O_TRUNC in the usual way.
+overwritten() {
+  truncate -s 32M over.img
+  mkfs.vfat over.img >/dev/null
+  mount -o loop over.img d
+  local round
+  for round in 1 2 3; do
+    head -c 100K /dev/urandom >data
+    cp data d/same
+    cmp data d/same
+    cp data d/new && mv d/new d/renamed
+  done
+  echo short >d/same
+  umount d
+  fsck.vfat -n over.img >fsck.out || fail "$(cat fsck.out)"
+}
+
 larger_than_its_device() {
   truncate -s 32M fat.img
   mkfs.vfat fat.img >/dev/null
@@ -74,4 +113,4 @@ larger_than_its_device() {
   assert_eq "$(losetup -a)" ""
 }
 
-for part in second written_out not_writable_in_use larger_than_its_device; do in_sandbox "$part"; done
+for part in second written_out not_writable_in_use kept overwritten larger_than_its_device; do in_sandbox "$part"; done

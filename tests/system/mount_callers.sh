@@ -54,6 +54,7 @@ def paths():
     works("with dots", "/dev/../dev/./loop0", "./d/../d/.")
     works("target by a link", "/dev/loop0", "link")
     works("source by /proc/self/fd", f"/proc/self/fd/{node}", "d")
+    works("source by /dev/fd", f"/dev/fd/{node}", "d")
     works("target by /proc/self/fd", "/dev/loop0", f"/proc/self/fd/{place}")
     works("target by /proc/self/cwd", "/dev/loop0", "/proc/self/cwd/d")
     works("by /proc/thread-self", f"/proc/thread-self/fd/{node}", "/proc/thread-self/cwd/d")
@@ -120,7 +121,8 @@ def kernels():
     os.makedirs("content/moved", exist_ok=True)
     check("move", mount("d", "content/moved", None, MS_MOVE), "0")
     check("moved", open("content/moved/file").read(), "hello\n")
-    check("umount", umount("content/moved"), "0")
+    check("MNT_EXPIRE", umount("content/moved", 4), "EAGAIN")
+    check("MNT_EXPIRE again", umount("content/moved", 4), "0")
 
 
 def code32():
