@@ -153,6 +153,7 @@ Result<std::vector<Program>> programs_of(std::string_view text, const std::strin
     return fail(EINVAL, "{} line {}: {}", name, error.source().begin.line, error.description());
   }
   for (const auto& [key, value] : document) {
+    if (value.is_table() || value.is_array_of_tables()) continue;  // other tables are loopfsd's
     if (key.str() != "program") return fail(EINVAL, "{}: unknown key '{}'", name, key.str());
   }
   std::vector<Program> programs;

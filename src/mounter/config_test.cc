@@ -58,6 +58,27 @@ TEST(ProgramTable, MistakesAreNamedWithTheirPlace) {
             std::string::npos);
 }
 
+TEST(ProgramTable, TheTablesOfTheDaemonAreNotItsBusiness) {
+  const auto table = ProgramTable::parse(R"(
+[daemon]
+socket = "/run/loopfs/other"
+[limits]
+devices_per_user = 10
+[mount]
+default = "fuse"
+[[user]]
+any = true
+allow = false
+[[program]]
+filesystems = ["ext4"]
+command = ["/bin/true", "{image}", "{mountpoint}"]
+package = "mine"
+)",
+                                         "my.toml");
+  ASSERT_TRUE(table) << table.error().message();
+  EXPECT_EQ(table->find("ext4")->package, "mine");
+}
+
 TEST(ProgramTable, AMissingFileIsAnErrorIfItWasNamed) {
   EXPECT_EQ(ProgramTable::load("/nonexistent/loopfs.toml").error().code, ENOENT);
 }
