@@ -4,7 +4,8 @@
 #   # What it shows, in a line or two.
 #   # run-as: nobody root
 #   . "$(dirname "$0")/lib.sh"
-# It then runs in an empty folder of its own ($PWD, also $TEST_FOLDER/work), with $LOOPFS the program.
+# It then runs in an empty folder of its own ($PWD, also $TEST_FOLDER/work), with $LOOPFS the program
+# and, for those that run as root, $LOOPFS_SOURCE the checkout.
 # tests/system/run, which started it, looks for what is left behind and removes the folder.
 # Run by hand, a script starts that runner itself, as whoever calls it.
 
