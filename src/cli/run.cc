@@ -80,7 +80,7 @@ class Run {
         view::ViewServer::create({.engine = engine_.get(), .channels = sandbox_->take_view_channels()});
     if (!views) return propagate(views);
     views_ = std::move(*views);
-    instance_->start();
+    if (auto started = instance_->start(); !started) return started;
     views_->start();
     return {};
   }

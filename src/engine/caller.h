@@ -68,6 +68,7 @@ class Caller {
 struct IoctlRequest {
   unsigned command = 0;
   uint64_t argument = 0;  // as passed: a value, or an address in the caller
+  bool resent = false;    // an earlier server may have performed it already
   bool compat = false;    // from a 32-bit program (FUSE_IOCTL_COMPAT): `long` has four bytes
   // Where the command's number carries a size (_IOR, _IOW), the transport copies: `input` is what it read
   // at `argument`; what the engine puts into `output`, it writes there. At most _IOC_SIZE(command) bytes.

@@ -12,19 +12,13 @@
 
 #include "engine/backing.h"
 #include "engine/engine.h"
+#include "engine/node_owner.h"
 #include "engine/user_engine.h"
 #include "instance/device_table.h"
 
 namespace loopfs::engine {
 
 constexpr uint32_t kMaxSectors = 2560;  // of a request (BLKSECTGET): 1280 KiB, the kernel's default
-
-struct NodeOwner {
-  mode_t mode = 0600;
-  uid_t uid = 0;
-  gid_t gid = 0;
-  timespec changed = {};
-};
 
 // One device: the model and what stands behind it. All but `written` is guarded by Core::mutex().
 struct Slot {

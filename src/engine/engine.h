@@ -15,6 +15,7 @@
 #include "base/fd.h"
 #include "engine/caller.h"
 #include "instance/node.h"
+#include "sys/procfs.h"
 
 namespace loopfs::engine {
 
@@ -28,6 +29,9 @@ struct NodeAttributes {
   uid_t uid = 0;       // as the instance's user namespace numbers them
   gid_t gid = 0;
   timespec changed = {};
+  // The node is a kernel loop device, whose number `device` is: opening it leads there, not to the engine.
+  // Tells one binding of the device from all others.
+  std::optional<uint64_t> binding = {};
 };
 
 struct AttributeChange {
@@ -41,6 +45,7 @@ struct OpenOptions {
   bool write = false;
   bool exclusive = false;  // O_EXCL: claims the device as a mount does
   bool direct = false;     // O_DIRECT: offsets and sizes must be multiples of the logical block size
+  uint64_t handle = 0;     // the server's number for the open file description, where it has them
 };
 
 // One open file description of a node. Thread-safe; the destructor is the last close.
@@ -141,6 +146,14 @@ class Engine {
   virtual Result<void> unlink(NodeId id) = 0;
 
   virtual Result<std::unique_ptr<OpenNode>> open(NodeId id, const OpenOptions& options) = 0;
+
+  // The thread `tid` is about to open a node that is a kernel loop device, in the system call `call` (none:
+  // unknown). Until it has done so, or is past it, the device stays what it is. May block.
+  // Errors: ESTALE it is bound to something else by now, ENXIO it is being unbound.
+  virtual Result<void> admit(NodeId id, uint64_t binding, pid_t tid, const std::optional<sys::SystemCall>& call) {
+    (void)binding, (void)tid, (void)call;
+    return fail(ENXIO, "open {}", id.name());
+  }
 
   // For the views: every device, bound or not, lowest number first.
   virtual std::vector<DeviceState> snapshot() = 0;

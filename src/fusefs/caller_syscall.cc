@@ -4,6 +4,7 @@
 #include <linux/openat2.h>
 #include <sys/syscall.h>
 
+#include <algorithm>
 #include <fstream>
 #include <string>
 
@@ -80,6 +81,22 @@ Intent intent_of_flags(uint64_t flags) {
   return {.opens = true, .exclusive = (flags & O_EXCL) != 0};
 }
 
+bool only_looks(const sys::SystemCall& call) {
+  // Which of a processor's two tables of system calls a number belongs to cannot be told for certain: a program
+  // chooses where its code and stack are, and how it enters the kernel. So each of these is harmless in both
+  // (x86-64's fstat, access and unlink are i386's open, mount and swapon, and are not here).
+#ifdef __x86_64__
+  constexpr int64_t kLooks[] = {
+      SYS_stat,     SYS_lstat,    SYS_readlink, SYS_newfstatat, SYS_statx,    SYS_faccessat, SYS_readlinkat,
+      SYS_getxattr, SYS_fchmodat, SYS_fchownat, SYS_unlinkat,   SYS_utimensat, 439 /* faccessat2 */,
+      // of i386: stat, lstat, stat64, lstat64, fstatat64, statx, access, faccessat, readlinkat
+      106, 107, 195, 196, 300, 383, 33, 307, 305};
+#else
+  constexpr int64_t kLooks[] = {SYS_newfstatat, SYS_statx, SYS_faccessat, SYS_readlinkat};
+#endif
+  return std::ranges::find(kLooks, call.number) != std::end(kLooks);
+}
+
 bool takes_image_files_only(std::string_view program) {
   return program == "mkfs.btrfs";
 }
@@ -88,15 +105,20 @@ Intent intent_of(pid_t tid) {
   const auto call = sys::system_call_of(tid);
   if (!call) return {.opens = true};
   const OpenFlags found = open_flags_of(*call);
+  Intent intent{.opens = true};
   if (!found.opens) {
     std::string program;
     std::getline(std::ifstream(fmt::format("/proc/{}/comm", tid)), program);
-    return {.opens = takes_image_files_only(program)};
+    intent = {.opens = takes_image_files_only(program), .looks = only_looks(*call)};
+  } else if (!found.in_memory) {
+    intent = intent_of_flags(found.where);
+  } else {
+    open_how how{};
+    auto read = sys::read_memory(tid, found.where, std::as_writable_bytes(std::span(&how.flags, 1)));
+    if (read) intent = intent_of_flags(how.flags);
   }
-  if (!found.in_memory) return intent_of_flags(found.where);
-  open_how how{};
-  auto read = sys::read_memory(tid, found.where, std::as_writable_bytes(std::span(&how.flags, 1)));
-  return read ? intent_of_flags(how.flags) : Intent{.opens = true};
+  intent.call = *call;
+  return intent;
 }
 
 }  // namespace loopfs::fusefs

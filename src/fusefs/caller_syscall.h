@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <optional>
 #include <string_view>
 
 #include "sys/procfs.h"
@@ -13,6 +14,8 @@ namespace loopfs::fusefs {
 struct Intent {
   bool opens = false;      // it will open the node for I/O: the answer is a regular file
   bool exclusive = false;  // ... with O_EXCL
+  bool looks = false;      // whatever it gets, it will not open, mount, or keep: stat(2) and its like
+  std::optional<sys::SystemCall> call = {};  // none: unknown
 };
 
 // How the caller's flags have to be found: openat2(2) has them in memory.
@@ -29,6 +32,10 @@ OpenFlags open_flags_of(const sys::SystemCall& call);
 
 // Pure: O_PATH is a stat in disguise.
 Intent intent_of_flags(uint64_t flags);
+
+// Pure: the system calls that walk a path and have no use for what is behind the node. All others may come to
+// open it, in the kernel if not by a descriptor: mount(2), swapon(2), O_PATH and what follows it.
+bool only_looks(const sys::SystemCall& call);
 
 // Pure: programs (by /proc/TID/comm) that compare stat with fstat and refuse a device that is a file once it
 // is open. They work on image files: to them the node is one from the start.

@@ -27,9 +27,27 @@ InstanceServer& server_of(fuse_req_t request) {
   return *static_cast<InstanceServer*>(fuse_req_userdata(request));
 }
 
-OpenNode& handle_of(const fuse_file_info* file) {
-  return *reinterpret_cast<OpenNode*>(file->fh);
-}
+// The handle of an open file. One that is not there any more, which only a replaced server can come to see,
+// ends the request.
+class Handle {
+ public:
+  Handle(fuse_req_t request, const fuse_file_info* file) {
+    if (HandleTable* table = server_of(request).handles()) {
+      shared_ = table->find(file->fh);
+      node_ = shared_.get();
+      if (node_ == nullptr) fuse_reply_err(request, ENXIO);
+    } else {
+      node_ = reinterpret_cast<OpenNode*>(file->fh);
+    }
+  }
+  explicit operator bool() const { return node_ != nullptr; }
+  OpenNode* operator->() const { return node_; }
+  OpenNode& operator*() const { return *node_; }
+
+ private:
+  std::shared_ptr<OpenNode> shared_;
+  OpenNode* node_ = nullptr;
+};
 
 template <typename T>
 void reply_error(fuse_req_t request, const Result<T>& result) {
@@ -64,43 +82,90 @@ struct stat attributes_of(const Inode& inode, const NodeAttributes& node) {
   return status;
 }
 
-void init(void*, fuse_conn_info* connection) {
+void init(void* userdata, fuse_conn_info* connection) {
   connection->want &= ~static_cast<unsigned>(
       FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_ATOMIC_O_TRUNC |
       FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
   connection->want |=
       connection->capable & (FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_PARALLEL_DIROPS);
-  connection->max_write = kMostIo;
+  // A hub reads the requests of all its file systems into one buffer.
+  const bool shared = static_cast<InstanceServer*>(userdata)->handles() != nullptr;
+  connection->max_write = shared ? Hub::kMostWrite : kMostIo;
   connection->max_readahead = kMostIo;
   connection->max_background = kBackground;
   connection->congestion_threshold = kBackground;
 }
 
+// Lets a caller in to a kernel device. What only looks needs no leave: it will not get there.
+Result<void> admit(InstanceServer& server, const NodeId& node, uint64_t binding, pid_t caller, const Intent& intent) {
+  if (intent.looks) return {};
+  // Of a process that we cannot see we could not tell when it is through.
+  if (caller == 0) return fail(EACCES, "a caller of another pid namespace");
+  return server.engine().admit(node, binding, caller, intent.call);
+}
+
+// Which of its inodes the node is to the caller.
+Result<Inode> flavour_for(InstanceServer& server, const NodeAttributes& known, pid_t caller) {
+  const Intent intent = caller != 0 ? intent_of(caller) : Intent{};
+  if (known.binding) {
+    if (auto admitted = admit(server, known.id, *known.binding, caller, intent); !admitted) return propagate(admitted);
+    return Inode{known.id, Flavour::kKernel, *known.binding};
+  }
+  // A server of kernel devices is mounted where device nodes work: nobody must get as far as the device number.
+  const bool opens = server.handles() != nullptr ? !intent.looks : intent.opens;
+  return Inode{known.id, opens ? Flavour::kFile : Flavour::kDevice};
+}
+
 void lookup(fuse_req_t request, fuse_ino_t, const char* name) {
+  constexpr int kTries = 8;
   const auto node = instance::parse_node_name(name);
-  const auto known = node ? server_of(request).engine().attributes(*node) : std::nullopt;
-  if (!known) {
-    fuse_reply_err(request, ENOENT);
+  InstanceServer& server = server_of(request);
+  for (int tries = 0;; ++tries) {
+    const auto known = node ? server.engine().attributes(*node) : std::nullopt;
+    if (!known) {
+      fuse_reply_err(request, ENOENT);
+      return;
+    }
+    const auto inode = flavour_for(server, *known, fuse_req_ctx(request)->pid);
+    if (!inode) {
+      // Just unbound, or bound anew: what is it now?
+      if (inode.error().code == ESTALE && tries < kTries) continue;
+      reply_error(request, inode);
+      return;
+    }
+    fuse_entry_param entry{};
+    entry.ino = inode_number(*inode);
+    entry.attr = attributes_of(*inode, *known);
+    fuse_reply_entry(request, &entry);
     return;
   }
-  const pid_t caller = fuse_req_ctx(request)->pid;
-  const bool opens = caller != 0 && intent_of(caller).opens;
-  const Inode inode{*node, opens ? Flavour::kFile : Flavour::kDevice};
-  fuse_entry_param entry{};
-  entry.ino = inode_number(inode);
-  entry.attr = attributes_of(inode, *known);
-  fuse_reply_entry(request, &entry);
+}
+
+// The attributes of the inode, if it still is what its node leads to. The kernel asks for them before each open,
+// also through a bind mount or an O_PATH descriptor, where there is no LOOKUP.
+Result<struct stat> attributes_for(InstanceServer& server, fuse_ino_t number, pid_t caller) {
+  if (number == kRootInode) return root_attributes();
+  const auto inode = inode_of_number(number);
+  const auto known = inode ? server.engine().attributes(inode->node) : std::nullopt;
+  if (!known) return fail(ENOENT, "inode {}", number);
+  if (inode->flavour == Flavour::kKernel) {
+    if (!known->binding || (*known->binding & UINT32_MAX) != inode->binding) return fail(ESTALE, "inode {}", number);
+    auto admitted = admit(server, inode->node, *known->binding, caller, intent_of(caller));
+    if (!admitted) return propagate(admitted);
+  } else if (server.handles() != nullptr && inode->flavour == Flavour::kDevice &&
+             (caller == 0 || !intent_of(caller).looks)) {
+    return fail(ESTALE, "inode {}", number);
+  }
+  return attributes_of(*inode, *known);
 }
 
 void reply_attributes(fuse_req_t request, fuse_ino_t number) {
-  const auto inode = inode_of_number(number);
-  const auto known = inode ? server_of(request).engine().attributes(inode->node) : std::nullopt;
-  if (number != kRootInode && !known) {
-    fuse_reply_err(request, ENOENT);
-    return;
+  const auto status = attributes_for(server_of(request), number, fuse_req_ctx(request)->pid);
+  if (status) {
+    fuse_reply_attr(request, &*status, 0);
+  } else {
+    reply_error(request, status);
   }
-  const struct stat status = number == kRootInode ? root_attributes() : attributes_of(*inode, *known);
-  fuse_reply_attr(request, &status, 0);
 }
 
 void getattr(fuse_req_t request, fuse_ino_t number, fuse_file_info*) {
@@ -156,6 +221,19 @@ void refuse_create(fuse_req_t request, fuse_ino_t, const char*, mode_t, fuse_fil
   fuse_reply_err(request, EPERM);
 }
 
+// Nothing is cached: what the file shows changes when the device is bound.
+void open_shared(fuse_req_t request, HandleTable& table, const NodeId& node, const engine::OpenOptions& options) {
+  const auto number = table.open(node, options);
+  if (!number) {
+    reply_error(request, number);
+    return;
+  }
+  fuse_open_out answer{};
+  answer.fh = *number;
+  answer.open_flags = FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES;
+  if (fuse_reply_buf(request, reinterpret_cast<const char*>(&answer), sizeof answer) != 0) table.close(*number);
+}
+
 void open(fuse_req_t request, fuse_ino_t number, fuse_file_info* file) {
   const auto inode = inode_of_number(number);
   if (!inode) {
@@ -169,6 +247,10 @@ void open(fuse_req_t request, fuse_ino_t number, fuse_file_info* file) {
   options.direct = (file->flags & O_DIRECT) != 0;
   // The kernel has taken O_EXCL out of the flags: to a file system it means creation only.
   options.exclusive = intent_of(fuse_req_ctx(request)->pid).exclusive;
+  if (HandleTable* table = server_of(request).handles()) {
+    open_shared(request, *table, inode->node, options);
+    return;
+  }
   auto node = server_of(request).engine().open(inode->node, options);
   if (!node) {
     reply_error(request, node);
@@ -188,13 +270,20 @@ void open(fuse_req_t request, fuse_ino_t number, fuse_file_info* file) {
 }
 
 void release(fuse_req_t request, fuse_ino_t, fuse_file_info* file) {
-  delete &handle_of(file);
-  server_of(request).count_open(-1);
+  InstanceServer& server = server_of(request);
+  if (HandleTable* table = server.handles()) {
+    table->close(file->fh);
+  } else {
+    delete reinterpret_cast<OpenNode*>(file->fh);
+    server.count_open(-1);
+  }
   fuse_reply_err(request, 0);
 }
 
 void flush(fuse_req_t request, fuse_ino_t, fuse_file_info* file) {
-  handle_of(file).descriptor_closing();
+  const Handle handle(request, file);
+  if (!handle) return;
+  handle->descriptor_closing();
   fuse_reply_err(request, 0);
 }
 
@@ -209,8 +298,10 @@ std::span<std::byte> io_buffer() {
 }
 
 void read(fuse_req_t request, fuse_ino_t, size_t size, off_t offset, fuse_file_info* file) {
+  const Handle handle(request, file);
+  if (!handle) return;
   const auto buffer = io_buffer().first(std::min(size, kMostIo));
-  const auto got = handle_of(file).read(static_cast<uint64_t>(offset), buffer);
+  const auto got = handle->read(static_cast<uint64_t>(offset), buffer);
   if (got) {
     fuse_reply_buf(request, reinterpret_cast<const char*>(buffer.data()), *got);
   } else {
@@ -220,8 +311,10 @@ void read(fuse_req_t request, fuse_ino_t, size_t size, off_t offset, fuse_file_i
 
 void write(fuse_req_t request, fuse_ino_t, const char* bytes, size_t size, off_t offset,
            fuse_file_info* file) {
+  const Handle handle(request, file);
+  if (!handle) return;
   const auto put =
-      handle_of(file).write(static_cast<uint64_t>(offset), std::as_bytes(std::span(bytes, size)));
+      handle->write(static_cast<uint64_t>(offset), std::as_bytes(std::span(bytes, size)));
   if (put) {
     fuse_reply_write(request, *put);
   } else {
@@ -230,7 +323,8 @@ void write(fuse_req_t request, fuse_ino_t, const char* bytes, size_t size, off_t
 }
 
 void fsync(fuse_req_t request, fuse_ino_t, int data_only, fuse_file_info* file) {
-  reply_error(request, handle_of(file).sync(data_only != 0));
+  const Handle handle(request, file);
+  if (handle) reply_error(request, handle->sync(data_only != 0));
 }
 
 // Answers when the pages that the call has made stale are gone: the caller's next read must not find them. No
@@ -238,22 +332,23 @@ void fsync(fuse_req_t request, fuse_ino_t, int data_only, fuse_file_info* file) 
 // in the invalidator's queue by now.
 template <typename Answer>
 void after_drop(fuse_req_t request, const OpenNode& node, Answer answer) {
-  Invalidator& invalidator = server_of(request).invalidator();
+  Invalidator* invalidator = server_of(request).invalidator();
   const NodeId id = node.id();
-  if (id.kind == NodeId::Kind::kControl || !invalidator.pending(id.device)) {
+  if (invalidator == nullptr || id.kind == NodeId::Kind::kControl || !invalidator->pending(id.device)) {
     answer();
     return;
   }
-  invalidator.then([answer = std::move(answer), channel = Session::current_channel()] {
+  invalidator->then([answer = std::move(answer), channel = Session::current_channel()] {
     const Session::ReplyChannel back(channel);
     answer();
   });
 }
 
 void fallocate(fuse_req_t request, fuse_ino_t, int mode, off_t offset, off_t length, fuse_file_info* file) {
-  const auto done =
-      handle_of(file).allocate(mode, static_cast<uint64_t>(offset), static_cast<uint64_t>(length));
-  after_drop(request, handle_of(file), [request, done] { reply_error(request, done); });
+  const Handle handle(request, file);
+  if (!handle) return;
+  const auto done = handle->allocate(mode, static_cast<uint64_t>(offset), static_cast<uint64_t>(length));
+  after_drop(request, *handle, [request, done] { reply_error(request, done); });
 }
 
 // SEEK_DATA and SEEK_HOLE; the others never get here. A block device has neither.
@@ -281,8 +376,11 @@ void ioctl(fuse_req_t request, fuse_ino_t, unsigned command, void* argument, fus
   call.argument = reinterpret_cast<uint64_t>(argument);
   call.compat = (flags & FUSE_IOCTL_COMPAT) != 0;
   call.input = {static_cast<const std::byte*>(input), input_size};
-  auto result = handle_of(file).ioctl(call, caller);
-  after_drop(request, handle_of(file),
+  call.resent = Session::current_is_resent();
+  const Handle handle(request, file);
+  if (!handle) return;
+  auto result = handle->ioctl(call, caller);
+  after_drop(request, *handle,
              [request, result = std::move(result), output = std::move(call.output)] {
                reply_ioctl(request, result, output);
              });
@@ -364,7 +462,8 @@ fuse_lowlevel_ops operations() {
 }  // namespace
 
 Result<std::unique_ptr<InstanceServer>> InstanceServer::create(Options options) {
-  std::unique_ptr<InstanceServer> server(new InstanceServer(options));
+  std::unique_ptr<InstanceServer> server(
+      new InstanceServer(options.engine, options.user_namespace, options.device));
   auto session = Session::create(operations(), server.get(), std::move(options.channels), "loopfs-fuse");
   if (!session) return propagate(session);
   server->session_ = std::move(*session);
@@ -372,9 +471,21 @@ Result<std::unique_ptr<InstanceServer>> InstanceServer::create(Options options) 
   return server;
 }
 
-void InstanceServer::start() {
-  session_->start();
-  invalidator_->start();
+Result<std::unique_ptr<InstanceServer>> InstanceServer::create_shared(SharedOptions options) {
+  std::unique_ptr<InstanceServer> server(
+      new InstanceServer(options.engine, options.user_namespace, options.device));
+  server->handles_ = std::make_unique<HandleTable>(options.engine, options.serials_from);
+  auto session = Session::create_shared(operations(), server.get(), std::move(options.channel),
+                                        std::move(options.session));
+  if (!session) return propagate(session);
+  server->session_ = std::move(*session);
+  return server;
+}
+
+Result<void> InstanceServer::start() {
+  auto started = session_->start();
+  if (started && invalidator_) invalidator_->start();
+  return started;
 }
 
 void InstanceServer::count_open(int change) {
@@ -386,12 +497,12 @@ void InstanceServer::wait_until_closed(std::chrono::milliseconds patience) {
 }
 
 void InstanceServer::stop() {
-  if (!invalidator_) return;
-  invalidator_->stop();  // may still need the session's threads
-  session_->stop();
+  if (invalidator_) invalidator_->stop();  // may still need the session's threads
+  if (session_) session_->stop();
 }
 
 void InstanceServer::invalidate(engine::NodeId node) {
+  if (!invalidator_) return;
   invalidator_->drop(node);
   auto done = std::make_shared<std::promise<void>>();
   invalidator_->then([done] { done->set_value(); });
@@ -399,7 +510,7 @@ void InstanceServer::invalidate(engine::NodeId node) {
 }
 
 void InstanceServer::contents_changed(engine::NodeId node) {
-  invalidator_->drop(node);
+  if (invalidator_) invalidator_->drop(node);
 }
 
 }  // namespace loopfs::fusefs

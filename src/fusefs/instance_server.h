@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "engine/engine.h"
+#include "fusefs/handle_table.h"
 #include "fusefs/invalidator.h"
 #include "fusefs/remote_caller.h"
 #include "fusefs/session.h"
@@ -27,9 +28,20 @@ class InstanceServer final : public engine::Observer {
     dev_t device = 0;                  // st_dev of everything in the mount
   };
   static Result<std::unique_ptr<InstanceServer>> create(Options options);
+
+  // Of a daemon: one of many, and one that another process may go on with.
+  struct SharedOptions {
+    engine::Engine* engine = nullptr;  // borrowed; outlives the server
+    Fd channel;                        // /dev/fuse, mounted
+    int user_namespace = -1;           // borrowed
+    dev_t device = 0;                  // st_dev of everything in the mount
+    Session::Shared session;
+    uint64_t serials_from = 0;  // HandleTable's
+  };
+  static Result<std::unique_ptr<InstanceServer>> create_shared(SharedOptions options);
   ~InstanceServer() override { stop(); }
 
-  void start();
+  Result<void> start();
 
   // Returns when no node is open any more, at the latest after `patience`. With the sandbox gone, what still
   // has one open is a FUSE program of an outer sandbox, which is writing out what it holds.
@@ -45,12 +57,13 @@ class InstanceServer final : public engine::Observer {
 
   engine::Engine& engine() { return *engine_; }
   RemoteCaller caller(pid_t tid) const { return {tid, user_namespace_, device_}; }
-  Invalidator& invalidator() { return *invalidator_; }
+  Invalidator* invalidator() { return invalidator_.get(); }  // null: nothing is cached
+  HandleTable* handles() { return handles_.get(); }          // null: handles go with this process
   void count_open(int change);
 
  private:
-  explicit InstanceServer(const Options& options)
-      : engine_(options.engine), user_namespace_(options.user_namespace), device_(options.device) {}
+  InstanceServer(engine::Engine* engine, int user_namespace, dev_t device)
+      : engine_(engine), user_namespace_(user_namespace), device_(device) {}
 
   engine::Engine* engine_;
   int user_namespace_;
@@ -58,6 +71,7 @@ class InstanceServer final : public engine::Observer {
   std::atomic<int> open_files_ = 0;
   std::unique_ptr<Session> session_;
   std::unique_ptr<Invalidator> invalidator_;
+  std::unique_ptr<HandleTable> handles_;
 };
 
 }  // namespace loopfs::fusefs

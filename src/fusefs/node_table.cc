@@ -7,10 +7,17 @@ namespace {
 constexpr uint64_t kControl = 2;
 constexpr uint64_t kFirst = 4;
 constexpr uint64_t kPlaces = instance::kMostPartitions + 1;
+// Kernel devices: a bit that no other has, the binding, the device, the partition.
+constexpr uint64_t kKernelBit = uint64_t{1} << 62;
+constexpr unsigned kBindingAt = 20;
 
 }  // namespace
 
 uint64_t inode_number(const Inode& inode) {
+  if (inode.flavour == Flavour::kKernel) {
+    return kKernelBit | (inode.binding & UINT32_MAX) << kBindingAt | inode.node.device * kPlaces |
+           inode.node.partition;
+  }
   const uint64_t flavour = inode.flavour == Flavour::kFile ? 1 : 0;
   if (inode.node.kind == instance::NodeId::Kind::kControl) return kControl + flavour;
   return kFirst + 2 * (inode.node.device * kPlaces + inode.node.partition) + flavour;
@@ -18,6 +25,14 @@ uint64_t inode_number(const Inode& inode) {
 
 std::optional<Inode> inode_of_number(uint64_t number) {
   if (number < kControl) return std::nullopt;
+  if ((number & kKernelBit) != 0) {
+    const uint64_t place = number & ((uint64_t{1} << kBindingAt) - 1);
+    const auto device = static_cast<uint32_t>(place / kPlaces);
+    const auto partition = static_cast<uint32_t>(place % kPlaces);
+    return Inode{partition == 0 ? instance::NodeId::of_device(device)
+                                : instance::NodeId::of_partition(device, partition),
+                 Flavour::kKernel, number >> kBindingAt & UINT32_MAX};
+  }
   const Flavour flavour = (number & 1) != 0 ? Flavour::kFile : Flavour::kDevice;
   if (number < kFirst) return Inode{instance::NodeId::control(), flavour};
   const uint64_t place = (number - kFirst) / 2;

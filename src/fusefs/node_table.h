@@ -11,11 +11,13 @@ namespace loopfs::fusefs {
 enum class Flavour : uint8_t {
   kDevice,  // stat(2) sees a block device, or a character device for loop-control
   kFile,    // open(2) gets a regular file that the server serves
+  kKernel,  // a kernel loop device, for those who look and those who open
 };
 
 struct Inode {
   instance::NodeId node;
   Flavour flavour = Flavour::kDevice;
+  uint64_t binding = 0;  // of kKernel: engine::NodeAttributes::binding, of which 32 bits are kept
   bool operator==(const Inode&) const = default;
 };
 

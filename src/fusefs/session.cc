@@ -8,11 +8,17 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <cstring>
 
 namespace loopfs::fusefs {
 namespace {
 
 thread_local int reply_channel = -1;
+thread_local bool resent = false;
+thread_local bool mute = false;  // nobody waits for a reply
+
+constexpr uint64_t kResent = uint64_t{1} << 63;  // FUSE_UNIQUE_RESEND: linux/fuse.h, 6.9
+constexpr int kNotifyResend = 7;                 // FUSE_NOTIFY_RESEND: likewise
 
 // Threads that serve nothing (a notifier) have no channel: `main` is the mounted one.
 int channel_or(int main) {
@@ -20,6 +26,11 @@ int channel_or(int main) {
 }
 
 ssize_t write_reply(int main, iovec* vector, int count, void*) {
+  if (mute) {
+    ssize_t length = 0;
+    for (int i = 0; i < count; ++i) length += static_cast<ssize_t>(vector[i].iov_len);
+    return length;
+  }
   return ::writev(channel_or(main), vector, count);
 }
 
@@ -90,17 +101,54 @@ Result<std::unique_ptr<Session>> Session::create(const fuse_lowlevel_ops& operat
   return session;
 }
 
+Result<std::unique_ptr<Session>> Session::create_shared(const fuse_lowlevel_ops& operations, void* userdata,
+                                                        Fd channel, Shared shared) {
+  std::vector<Fd> channels;
+  channels.push_back(std::move(channel));
+  auto session = create(operations, userdata, std::move(channels), "");
+  if (session) (*session)->shared_ = std::move(shared);
+  return session;
+}
+
 Session::~Session() {
   stop();
 }
 
-void Session::start() {
+void Session::process(std::span<std::byte> request) {
+  fuse_in_header header{};
+  if (request.size() < sizeof header) return;
+  std::memcpy(&header, request.data(), sizeof header);
+  if (header.opcode == FUSE_INIT && shared_.on_begin) shared_.on_begin(request);
+  resent = (header.unique & kResent) != 0;
+  const fuse_buf buffer{.size = request.size(), .flags = {}, .mem = request.data(), .fd = -1, .pos = 0};
+  fuse_session_process_buf(session_.get(), &buffer);
+}
+
+void Session::resume() {
+  mute = true;
+  process(shared_.begun_with);
+  mute = false;
+  // What the earlier process had read and not answered. Before 6.9 the kernel does not know this, and such
+  // callers wait until they are killed.
+  const fuse_out_header again{.len = sizeof again, .error = kNotifyResend, .unique = 0};
+  (void)!::write(channels_.front().get(), &again, sizeof again);
+}
+
+Result<void> Session::start() {
+  if (shared_.hub != nullptr) {
+    if (!shared_.begun_with.empty()) resume();
+    return shared_.hub->add(channels_.front().get(),
+                            {.lane = shared_.lane,
+                             .serve = [this](std::span<std::byte> request) { process(request); },
+                             .gone = shared_.on_gone});
+  }
   install_wake_signal();
   serving_ = channels_.size();
   for (const auto& channel : channels_) {
     threads_.emplace_back([this, fd = channel.get()] { serve(fd); });
     ::pthread_setname_np(threads_.back().native_handle(), thread_name_.substr(0, 15).c_str());
   }
+  return {};
 }
 
 void Session::wait_until(const std::function<bool()>& done, std::chrono::milliseconds patience) {
@@ -115,6 +163,10 @@ void Session::changed() {
 
 void Session::stop() {
   if (!session_) return;
+  if (shared_.hub != nullptr) {
+    shared_.hub->remove(channels_.front().get());
+    return;  // the lane may still be serving
+  }
   fuse_session_exit(session_.get());
   {
     std::unique_lock lock(mutex_);
@@ -144,6 +196,10 @@ void Session::serve(int channel) {
   const std::lock_guard lock(mutex_);
   --serving_;
   finished_.notify_all();
+}
+
+bool Session::current_is_resent() {
+  return resent;
 }
 
 int Session::current_channel() {

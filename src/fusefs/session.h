@@ -1,4 +1,4 @@
-// One libfuse session, served by several threads with a /dev/fuse descriptor each.
+// One libfuse session, served by threads of its own, with a /dev/fuse descriptor each, or by a hub.
 #pragma once
 
 #include <fuse3/fuse_lowlevel.h>
@@ -8,12 +8,14 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "fusefs/hub.h"
 
 namespace loopfs::fusefs {
 
@@ -26,20 +28,39 @@ class Session {
   // gives.
   static Result<std::unique_ptr<Session>> create(const fuse_lowlevel_ops& operations, void* userdata,
                                                  std::vector<Fd> channels, std::string thread_name);
+
+  // Of many in one process: requests are read by the hub and served on the lane.
+  struct Shared {
+    Hub* hub = nullptr;  // borrowed
+    std::shared_ptr<base::Lane> lane;
+    // FUSE_INIT of a session that an earlier process has begun; empty for a new one.
+    std::vector<std::byte> begun_with;
+    std::function<void(std::span<const std::byte>)> on_begin;  // FUSE_INIT, for whoever goes on after us
+    std::function<void()> on_gone;                             // the mount is no more; on the lane
+  };
+  static Result<std::unique_ptr<Session>> create_shared(const fuse_lowlevel_ops& operations, void* userdata,
+                                                        Fd channel, Shared shared);
+
   ~Session();
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
-  void start();
+  // Errors: only of a shared session.
+  Result<void> start();
 
   // Waits until `done` says so, until the mount is gone, or for `patience`. Ask again after changed().
   void wait_until(const std::function<bool()>& done, std::chrono::milliseconds patience);
   void changed();
 
-  // Ends the connection, whoever still uses the mount (they get ENOTCONN), and joins the threads.
+  // Ends the connection, whoever still uses the mount (they get ENOTCONN), and joins the threads. The lane of a
+  // shared session must be drained before the session is destroyed.
   void stop();
 
   fuse_session* raw() { return session_.get(); }
+
+  // Whether the request that the calling thread is serving had been given to an earlier process, which ended
+  // without an answer to it.
+  static bool current_is_resent();
 
   // The channel whose request the calling thread is serving.
   static int current_channel();
@@ -63,11 +84,15 @@ class Session {
 
   Session() = default;
   void serve(int channel);
+  void process(std::span<std::byte> request);
+  // Makes libfuse, and our own operations, know what was agreed on with the kernel.
+  void resume();
 
   std::string thread_name_;
   std::vector<Fd> channels_;
   std::unique_ptr<fuse_session, Destroy> session_;
   std::vector<std::thread> threads_;
+  Shared shared_;
   std::mutex mutex_;  // guards serving_
   std::condition_variable finished_;
   size_t serving_ = 0;  // threads that are not out of serve() yet

@@ -76,13 +76,32 @@ std::optional<SystemCall> parse_system_call(std::string_view line) {
   return call;
 }
 
-Result<SystemCall> system_call_of(pid_t tid) {
+Result<std::optional<SystemCall>> system_call_now(pid_t tid) {
   char path[64], buffer[256];
   std::snprintf(path, sizeof path, "/proc/%d/syscall", tid);
+  const auto text = read_small(path, buffer);
+  if (!text) return propagate(text);
+  return parse_system_call(*text);
+}
+
+Result<uint64_t> run_time_of(pid_t tid) {
+  char path[64], buffer[256];
+  std::snprintf(path, sizeof path, "/proc/%d/schedstat", tid);
+  const auto text = read_small(path, buffer);
+  if (!text) return propagate(text);
+  std::string_view rest = *text;
+  uint64_t time = 0;
+  if (!parse_number(take_word(rest), time, 10)) return fail(EINVAL, "read '{}'", path);
+  return time;
+}
+
+Result<SystemCall> system_call_of(pid_t tid) {
+  char path[64];
+  std::snprintf(path, sizeof path, "/proc/%d/syscall", tid);
   for (int attempt = 0; attempt < kYields + kPauses; ++attempt) {
-    const auto text = read_small(path, buffer);
-    if (!text) return propagate(text);
-    if (const auto call = parse_system_call(*text)) return *call;
+    const auto call = system_call_now(tid);
+    if (!call) return propagate(call);
+    if (*call) return **call;
     if (attempt < kYields) {
       ::sched_yield();
     } else {

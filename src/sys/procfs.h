@@ -31,6 +31,13 @@ std::optional<SystemCall> parse_system_call(std::string_view line);
 // runs.
 Result<SystemCall> system_call_of(pid_t tid);
 
+// The same without waiting. None: it runs at this moment.
+// Errors: ESRCH gone, EPERM or EACCES without ptrace rights.
+Result<std::optional<SystemCall>> system_call_now(pid_t tid);
+
+// Nanoseconds that the thread has spent on processors, in user mode or in the kernel. Errors: ESRCH.
+Result<uint64_t> run_time_of(pid_t tid);
+
 struct ThreadStatus {
   pid_t process = 0;                    // its thread group
   uint64_t effective_capabilities = 0;  // CapEff: one bit each

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 
 #ifndef PIDFD_THREAD
@@ -21,4 +22,7 @@
 #endif
 #ifndef MQUEUE_MAGIC
 #define MQUEUE_MAGIC 0x19800202  // statfs: ipc/mqueue.c
+#endif
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77  // getsockopt: asm-generic/socket.h, 6.5
 #endif

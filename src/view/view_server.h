@@ -28,7 +28,7 @@ class ViewServer {
   };
   static Result<std::unique_ptr<ViewServer>> create(Options options);
 
-  void start() { session_->start(); }
+  void start() { (void)session_->start(); }
   void stop() { session_->stop(); }
 
   const Tree& tree() const { return tree_; }

@@ -1,0 +1,83 @@
+#include "fusefs/handle_table.h"
+
+namespace loopfs::fusefs {
+namespace {
+
+// From the lowest bit: 8 partition, 12 device, 2 kind, 4 options, 32 serial. The rest is zero.
+constexpr unsigned kDeviceAt = 8, kKindAt = 20, kOptionsAt = 22, kSerialAt = 26, kEnd = 58;
+
+}  // namespace
+
+uint64_t encode_handle(const HandleNumber& handle, uint64_t serial) {
+  const engine::OpenOptions& options = handle.options;
+  const uint64_t bits = uint64_t{options.read} | uint64_t{options.write} << 1 |
+                        uint64_t{options.exclusive} << 2 | uint64_t{options.direct} << 3;
+  return uint64_t{handle.node.partition} | uint64_t{handle.node.device} << kDeviceAt |
+         static_cast<uint64_t>(handle.node.kind) << kKindAt | bits << kOptionsAt |
+         (serial & UINT32_MAX) << kSerialAt;
+}
+
+std::optional<HandleNumber> decode_handle(uint64_t number) {
+  if (number >> kEnd != 0) return std::nullopt;
+  const auto device = static_cast<uint32_t>(number >> kDeviceAt) & (instance::kMostDevices - 1);
+  const auto partition = static_cast<uint32_t>(number & 0xff);
+  HandleNumber handle;
+  switch (static_cast<engine::NodeId::Kind>(number >> kKindAt & 3)) {
+    case engine::NodeId::Kind::kControl:
+      handle.node = engine::NodeId::control();
+      break;
+    case engine::NodeId::Kind::kDevice:
+      handle.node = engine::NodeId::of_device(device);
+      break;
+    case engine::NodeId::Kind::kPartition:
+      handle.node = engine::NodeId::of_partition(device, partition);
+      break;
+    default:
+      return std::nullopt;
+  }
+  const uint64_t bits = number >> kOptionsAt & 15;
+  handle.options = {.read = (bits & 1) != 0,
+                    .write = (bits & 2) != 0,
+                    .exclusive = (bits & 4) != 0,
+                    .direct = (bits & 8) != 0,
+                    .handle = number};
+  return handle;
+}
+
+Result<uint64_t> HandleTable::open(const engine::NodeId& node, engine::OpenOptions options) {
+  {
+    const std::lock_guard lock(mutex_);
+    do {
+      options.handle = encode_handle({node, options}, serial_++);
+    } while (handles_.contains(options.handle));
+  }
+  auto opened = engine_->open(node, options);
+  if (!opened) return propagate(opened);
+  const std::lock_guard lock(mutex_);
+  handles_[options.handle] = std::move(*opened);
+  return options.handle;
+}
+
+std::shared_ptr<engine::OpenNode> HandleTable::find(uint64_t number) {
+  const std::lock_guard lock(mutex_);
+  const auto found = handles_.find(number);
+  if (found != handles_.end()) return found->second;
+  const auto handle = decode_handle(number);
+  if (!handle) return nullptr;
+  auto opened = engine_->open(handle->node, handle->options);
+  if (!opened) return nullptr;
+  return handles_[number] = std::move(*opened);
+}
+
+void HandleTable::close(uint64_t number) {
+  std::shared_ptr<engine::OpenNode> last;  // ends without the lock: that may block
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = handles_.find(number);
+    if (found == handles_.end()) return;
+    last = std::move(found->second);
+    handles_.erase(found);
+  }
+}
+
+}  // namespace loopfs::fusefs

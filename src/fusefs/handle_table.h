@@ -1,0 +1,44 @@
+// The open file descriptions of an instance whose server may be replaced while they are open.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <unordered_map>
+
+#include "engine/engine.h"
+
+namespace loopfs::fusefs {
+
+// The kernel keeps one number for each of them (fuse_file_info::fh) and gives it back with each request, to
+// whichever server there is by then. So the number says all that a new server needs to make the handle anew.
+struct HandleNumber {
+  engine::NodeId node;
+  engine::OpenOptions options;
+};
+
+// Pure. `serial` tells handles apart: 32 bits of it are kept. None: not such a number.
+uint64_t encode_handle(const HandleNumber& handle, uint64_t serial);
+std::optional<HandleNumber> decode_handle(uint64_t number);
+
+// Thread-safe.
+class HandleTable {
+ public:
+  // `serials_from`: no server before has given out serials from here on.
+  HandleTable(engine::Engine* engine, uint64_t serials_from) : engine_(engine), serial_(serials_from) {}
+
+  // Opens the node in the engine. Errors: those of Engine::open.
+  Result<uint64_t> open(const engine::NodeId& node, engine::OpenOptions options);
+  // Null: no such handle, and none can be made.
+  std::shared_ptr<engine::OpenNode> find(uint64_t number);
+  void close(uint64_t number);
+
+ private:
+  engine::Engine* const engine_;
+  std::mutex mutex_;  // guards what follows
+  uint64_t serial_;
+  std::unordered_map<uint64_t, std::shared_ptr<engine::OpenNode>> handles_;
+};
+
+}  // namespace loopfs::fusefs

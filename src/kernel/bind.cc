@@ -1,0 +1,159 @@
+#include "kernel/bind.h"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
+
+#include "sys/loop_device.h"
+
+#ifndef FUSE_SUPER_MAGIC
+#define FUSE_SUPER_MAGIC 0x65735546
+#endif
+
+namespace loopfs::kernel {
+namespace {
+
+constexpr int kTries = 8;
+constexpr uint32_t kSector = 512;
+
+// A descriptor of a kernel loop device that came through an instance would have the kernel ask us, from inside
+// the ioctl, what we think of it. The host's own node of the same device has no such path.
+Result<Fd> host_node(Fd file, const struct stat& status) {
+  if (major(status.st_rdev) != 7) return file;
+  const int mode = ::fcntl(file.get(), F_GETFL) & O_ACCMODE;
+  auto node = sys::open_loop_device(minor(status.st_rdev), 0, mode);
+  if (!node) return fail(EINVAL, "the backing device is gone");
+  const auto given = sys::disk_sequence(file.get());
+  const auto opened = sys::disk_sequence(node->get());
+  if (!given || !opened || *given != *opened) return fail(EINVAL, "the backing device is another by now");
+  return node;
+}
+
+// What the handle asks for, and direct I/O besides where nothing is said about it: if the file cannot, the kernel
+// leaves it. But never a larger block than the caller knows of, which it would choose for direct I/O.
+loop_config with_defaults(const loop_config& asked, int file) {
+  loop_config config = asked;
+  config.fd = static_cast<uint32_t>(file);
+  if ((config.info.lo_flags & LO_FLAGS_DIRECT_IO) == 0) {
+    config.info.lo_flags |= LO_FLAGS_DIRECT_IO;
+    if (config.block_size == 0) config.block_size = kSector;
+  }
+  return config;
+}
+
+// Ends the right to bind, with or without a binding.
+class Turn {
+ public:
+  Turn(KernelEngine& engine, uint32_t number) : engine_(engine), number_(number) {}
+  ~Turn() { engine_.end_binding(number_, std::move(binding_)); }
+  Turn(const Turn&) = delete;
+  Turn& operator=(const Turn&) = delete;
+  void succeeded(std::shared_ptr<Binding> binding) { binding_ = std::move(binding); }
+
+ private:
+  KernelEngine& engine_;
+  const uint32_t number_;
+  std::shared_ptr<Binding> binding_;
+};
+
+struct Attempt {
+  DevicePool::Claim claim;
+  BindingRecord record;
+};
+
+// Configures devices of the pool until one is not taken by somebody else on the host.
+Result<Attempt> configure_one(KernelEngine& engine, uint32_t number, int mode, const loop_config& config,
+                              BindingRecord record) {
+  for (int tries = 0;; ++tries) {
+    auto claim = engine.options().pool->take(mode);
+    if (!claim) return propagate(claim);
+    record.kernel_device = claim->number;
+    // Recorded first: whoever comes after us, if we are killed now, finds out whether it was bound.
+    auto recorded = engine.record(number, record);
+    auto configured = recorded ? sys::configure_loop_device(claim->device.get(), config) : recorded;
+    if (configured) return Attempt{std::move(*claim), std::move(record)};
+    claim->device.reset();
+    const bool taken = configured.error().code == EBUSY;
+    if (!taken) engine.options().pool->give_back(claim->number);
+    if (taken && tries < kTries) continue;
+    (void)engine.record(number, std::nullopt);
+    return propagate(configured);
+  }
+}
+
+}  // namespace
+
+Result<Fd> take_backing(const KernelEngine& engine, int fd, const engine::Caller& caller) {
+  auto file = caller.take_fd(fd);
+  if (!file) return fail(EBADF, "descriptor {}", fd);
+  if ((::fcntl(file->get(), F_GETFL) & O_PATH) != 0) return fail(EBADF, "descriptor {} is O_PATH", fd);
+  struct statfs file_system = {};
+  if (::fstatfs(file->get(), &file_system) != 0) return errno_fail("fstatfs");
+  const bool is_fuse = file_system.f_type == FUSE_SUPER_MAGIC;
+  struct stat status = {};
+  if (::fstat(file->get(), &status) != 0) {
+    // A FUSE mount of a user namespace does not even let us look.
+    if (is_fuse) return fail(EOPNOTSUPP, "a file of a FUSE file system");
+    return errno_fail("fstat");
+  }
+  if (S_ISBLK(status.st_mode)) return host_node(std::move(*file), status);
+  if (!S_ISREG(status.st_mode)) return fail(EINVAL, "neither a regular file nor a block device");
+  // Its server could keep the kernel waiting in the middle of a write-back, and sync(2) on the host with it.
+  if (is_fuse && !engine.options().fuse_backing) return fail(EOPNOTSUPP, "a file of a FUSE file system");
+  return file;
+}
+
+Result<Bound> bind_device(KernelEngine& engine, uint32_t number, const engine::OpenOptions& options,
+                   const loop_config& config, const engine::Caller& caller) {
+  const int fd = static_cast<int>(config.fd);
+  auto file = take_backing(engine, fd, caller);
+  if (!file) return propagate(file);
+  if (auto begun = engine.begin_binding(number, options.exclusive); !begun) return propagate(begun);
+  Turn turn(engine, number);
+
+  struct stat status = {};
+  (void)::fstat(file->get(), &status);
+  const int mode = options.write ? O_RDWR : O_RDONLY;
+  auto attempt = configure_one(engine, number, mode, with_defaults(config, file->get()),
+                               {.backing_path = caller.path_of_fd(fd),
+                                .backing_device = status.st_dev,
+                                .backing_inode = status.st_ino});
+  if (!attempt) return propagate(attempt);
+  DevicePool::Claim& claim = attempt->claim;
+  auto binding = Binding::of(claim.number, claim.device.get(), attempt->record.backing_path);
+  if (!binding) return propagate(binding);
+  Bound bound{.binding = *binding, .native = {}};
+  if (options.exclusive) {
+    bound.native = std::move(claim.device);
+  } else {
+    auto native = (*binding)->open(0, mode);
+    if (!native) return propagate(native);
+    bound.native = std::move(*native);
+  }
+  attempt->record.sequence = (*binding)->sequence();
+  if (auto recorded = engine.record(number, attempt->record); !recorded) return propagate(recorded);
+  turn.succeeded(*binding);
+  return bound;
+}
+
+bool is_bound_to(const Binding& binding, int file) {
+  struct stat status = {};
+  auto device = binding.open(0, O_RDONLY);
+  if (!device || ::fstat(file, &status) != 0) return false;
+  const auto info = sys::loop_status(device->get());
+  return info && info->lo_inode == status.st_ino;
+}
+
+std::shared_ptr<Binding> restore_binding(const BindingRecord& record) {
+  auto device = sys::open_loop_device(record.kernel_device, 0, O_RDONLY);
+  if (!device) return nullptr;
+  auto binding = Binding::of(record.kernel_device, device->get(), record.backing_path);
+  if (!binding) return nullptr;
+  if (record.sequence != 0) return (*binding)->sequence() == record.sequence ? *binding : nullptr;
+  const auto info = sys::loop_status(device->get());
+  return info && info->lo_inode == record.backing_inode ? *binding : nullptr;
+}
+
+}  // namespace loopfs::kernel

@@ -1,0 +1,72 @@
+#include "kernel/binding.h"
+
+#include <fcntl.h>
+
+#include <chrono>
+
+namespace loopfs::kernel {
+namespace {
+
+constexpr unsigned kMostPasses = 64;
+constexpr std::chrono::seconds kPatience{1};
+constexpr std::chrono::milliseconds kSettle{20};
+
+}  // namespace
+
+Binding::Binding(uint32_t number, uint64_t sequence, sys::LoopBinding token, std::string backing_path)
+    : number_(number),
+      sequence_(sequence),
+      token_(std::move(token)),
+      backing_path_(std::move(backing_path)) {}
+
+Result<std::shared_ptr<Binding>> Binding::of(uint32_t number, int device, std::string backing_path) {
+  auto sequence = sys::disk_sequence(device);
+  if (!sequence) return propagate(sequence);
+  auto token = sys::LoopBinding::watch(number);
+  if (!token) return fail(ENXIO, "loop{}: not bound", number);
+  return std::shared_ptr<Binding>(
+      new Binding(number, *sequence, std::move(*token), std::move(backing_path)));
+}
+
+Result<Fd> Binding::open(uint32_t partition, int flags) const {
+  auto device = sys::open_loop_device(number_, partition, flags);
+  if (!device) return device;
+  auto sequence = sys::disk_sequence(device->get());
+  if (!sequence) return propagate(sequence);
+  if (*sequence != sequence_ || !bound()) return fail(ESTALE, "loop{}: bound anew", number_);
+  return device;
+}
+
+Binding::Pass::Pass(std::shared_ptr<Binding> binding, Fd device)
+    : binding_(std::move(binding)), device_(std::move(device)) {}
+
+Binding::Pass::~Pass() {
+  device_.reset();
+  const std::lock_guard lock(binding_->mutex_);
+  --binding_->passes_;
+  binding_->passed_.notify_all();
+}
+
+Result<std::shared_ptr<Binding::Pass>> Binding::pass(uint32_t partition) {
+  {
+    std::unique_lock lock(mutex_);
+    if (!passed_.wait_for(lock, kPatience, [this] { return passes_ < kMostPasses; })) {
+      return fail(EBUSY, "open loop{}: too many at once", number_);
+    }
+    ++passes_;
+  }
+  auto device = open(partition, O_RDONLY | O_NONBLOCK);
+  if (device) return std::make_shared<Pass>(shared_from_this(), std::move(*device));
+  const std::lock_guard lock(mutex_);
+  --passes_;
+  passed_.notify_all();
+  return propagate(device);
+}
+
+void Binding::settle() {
+  if (token_.autoclear() != true) return;
+  std::unique_lock lock(mutex_);
+  passed_.wait_for(lock, kSettle, [this] { return passes_ == 0; });
+}
+
+}  // namespace loopfs::kernel

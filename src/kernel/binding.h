@@ -1,0 +1,65 @@
+// One binding of a kernel loop device to a file.
+#pragma once
+
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "sys/loop_device.h"
+
+namespace loopfs::kernel {
+
+// Known by the device's number and disk sequence number. It ends when the kernel unbinds the device, at the
+// last close; nothing of ours keeps it alive but Passes and the native descriptors of open handles.
+//
+// Not holding the device open is on purpose: the kernel writes a device's page cache out at its last close,
+// and the programs inside count on finding in the file what they have written to the device.
+class Binding : public std::enable_shared_from_this<Binding> {
+ public:
+  // The device is bound now, and `device` is open on it. Errors: ENXIO it is not.
+  static Result<std::shared_ptr<Binding>> of(uint32_t number, int device, std::string backing_path);
+
+  uint32_t number() const { return number_; }
+  uint64_t sequence() const { return sequence_; }
+  const std::string& backing_path() const { return backing_path_; }
+  // Asks nobody who could hang.
+  bool bound() const { return token_.bound(); }
+
+  // Opens the device or a partition of it, and makes sure that it is still this binding: while the descriptor
+  // is open, it stays. May block. Errors: ESTALE it is another, ENXIO, ENOENT.
+  Result<Fd> open(uint32_t partition, int flags) const;
+
+  // Keeps the device, or a partition, what it is while a caller is on its way to it.
+  class Pass {
+   public:
+    Pass(std::shared_ptr<Binding> binding, Fd device);
+    ~Pass();
+    Pass(const Pass&) = delete;
+    Pass& operator=(const Pass&) = delete;
+
+   private:
+    const std::shared_ptr<Binding> binding_;
+    Fd device_;
+  };
+  // Errors: as open(); EBUSY too many are under way.
+  Result<std::shared_ptr<Pass>> pass(uint32_t partition);
+
+  // If the device is about to be unbound by the end of the last pass, waits for that, a few ms at most.
+  void settle();
+
+ private:
+  Binding(uint32_t number, uint64_t sequence, sys::LoopBinding token, std::string backing_path);
+
+  const uint32_t number_;
+  const uint64_t sequence_;
+  const sys::LoopBinding token_;
+  const std::string backing_path_;
+  std::mutex mutex_;  // guards passes_
+  std::condition_variable passed_;
+  unsigned passes_ = 0;
+};
+
+}  // namespace loopfs::kernel

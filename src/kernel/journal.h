@@ -1,0 +1,41 @@
+// What has to outlive the server process of an instance, and the kernel does not know.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "engine/node_owner.h"
+
+namespace loopfs::kernel {
+
+struct BindingRecord {
+  uint32_t kernel_device = 0;  // K of the host's loopK
+  uint64_t sequence = 0;       // disk sequence number; 0: about to be bound
+  std::string backing_path;
+  // The file that it is about to be bound to: tells whether that has come to pass.
+  uint64_t backing_device = 0, backing_inode = 0;
+};
+
+struct DeviceRecord {
+  uint32_t number = 0;  // N of the instance's loopN
+  std::map<uint32_t, engine::NodeOwner> owners;
+  std::optional<BindingRecord> binding;
+};
+
+// Calls return once the record is safe.
+class Journal {
+ public:
+  virtual ~Journal() = default;
+  virtual Result<void> put(const DeviceRecord& record) = 0;
+  virtual void drop(uint32_t number) = 0;
+  virtual void put_control(const engine::NodeOwner& owner) = 0;
+  // An open file description of a node, by its handle's number, and the kernel device it has open.
+  virtual Result<void> put_open(uint64_t handle, uint32_t kernel_device, int native) = 0;
+  virtual void drop_open(uint64_t handle) = 0;
+};
+
+}  // namespace loopfs::kernel

@@ -1,0 +1,420 @@
+#include "kernel/kernel_engine.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+
+#include "engine/device_numbers.h"
+#include "kernel/bind.h"
+#include "kernel/node_handle.h"
+#include "sys/loop_device.h"
+
+namespace loopfs::kernel {
+namespace {
+
+using engine::DeviceState;
+using engine::NodeAttributes;
+
+DeviceState describe(uint32_t number, const std::shared_ptr<Binding>& binding) {
+  DeviceState state{.number = number, .device = engine::device_number(NodeId::of_device(number))};
+  const auto facts = binding && binding->bound() ? sys::loop_facts(binding->number()) : std::nullopt;
+  if (!facts) return state;
+  state.device = makedev(7, binding->number());
+  state.bound = true;
+  state.read_only = facts->read_only;
+  state.autoclear = facts->autoclear;
+  state.partscan = facts->partscan;
+  state.direct_io = facts->direct_io;
+  state.size = facts->size;
+  state.offset = facts->offset;
+  state.sizelimit = facts->sizelimit;
+  state.logical_block_size = facts->logical_block_size;
+  state.physical_block_size = facts->physical_block_size;
+  state.io_minimum = facts->io_minimum;
+  state.io_optimal = facts->io_optimal;
+  state.discard_granularity = static_cast<uint32_t>(facts->discard_granularity);
+  state.rotational = facts->rotational;
+  state.read_ahead = facts->read_ahead;
+  state.disk_sequence = facts->disk_sequence;
+  state.backing_file = binding->backing_path();
+  for (const auto& [partition, part] : sys::loop_partitions(binding->number())) {
+    state.partitions.push_back({.number = partition,
+                                .device = part.device,
+                                .start = part.start,
+                                .size = part.size,
+                                .uuid = part.uuid,
+                                .label = part.label,
+                                .read_only = part.read_only});
+  }
+  return state;
+}
+
+class DeviceHold final : public engine::MountHold {
+ public:
+  DeviceHold(NodeId id, Fd device, uint64_t size, bool read_only, uint32_t block_size)
+      : id_(id), device_(std::move(device)), size_(size), read_only_(read_only), block_size_(block_size) {}
+  NodeId id() const override { return id_; }
+  int backing_fd() const override { return device_.get(); }
+  uint64_t offset() const override { return 0; }
+  uint64_t size() const override { return size_; }
+  uint64_t backing_size() const override { return size_; }
+  bool read_only() const override { return read_only_; }
+  uint32_t logical_block_size() const override { return block_size_; }
+
+ private:
+  const NodeId id_;
+  const Fd device_;
+  const uint64_t size_;
+  const bool read_only_;
+  const uint32_t block_size_;
+};
+
+}  // namespace
+
+KernelEngine::KernelEngine(Options options) : options_(std::move(options)), control_owner_(new_owner()) {}
+
+engine::NodeOwner KernelEngine::new_owner() const {
+  engine::NodeOwner owner{options_.mode, options_.uid, options_.gid, {}};
+  ::clock_gettime(CLOCK_REALTIME, &owner.changed);
+  return owner;
+}
+
+void KernelEngine::tell(const char* event, uint32_t number, uint32_t kernel_device) const {
+  if (options_.tell) options_.tell(event, number, kernel_device);
+}
+
+Slot* KernelEngine::find(uint32_t number) {
+  const auto found = slots_.find(number);
+  if (found == slots_.end()) return nullptr;
+  refresh(found->second);
+  return &found->second;
+}
+
+void KernelEngine::refresh(Slot& slot) {
+  if (!slot.binding || slot.binding->bound()) return;
+  options_.pool->give_back(slot.binding->number());
+  tell("clear", slot.number, slot.binding->number());
+  slot.binding.reset();
+  std::erase_if(slot.owners, [](const auto& owner) { return owner.first != 0; });
+  if (options_.journal) (void)options_.journal->put(record_of(slot));
+}
+
+// A device whose last user has just left is free once that user's pass has ended, too.
+void KernelEngine::settle(std::unique_lock<std::mutex>& lock, uint32_t number) {
+  const Slot* slot = find(number);
+  const auto binding = slot ? slot->binding : nullptr;
+  if (!binding) return;
+  lock.unlock();
+  binding->settle();
+  lock.lock();
+}
+
+DeviceRecord KernelEngine::record_of(const Slot& slot) const {
+  DeviceRecord record{.number = slot.number, .owners = slot.owners};
+  if (slot.binding) {
+    record.binding = BindingRecord{.kernel_device = slot.binding->number(),
+                                   .sequence = slot.binding->sequence(),
+                                   .backing_path = slot.binding->backing_path()};
+  }
+  return record;
+}
+
+Result<void> KernelEngine::record(uint32_t number, const std::optional<BindingRecord>& binding) {
+  if (!options_.journal) return {};
+  const std::lock_guard lock(mutex_);
+  const auto found = slots_.find(number);
+  if (found == slots_.end()) return fail(ENXIO, "loop{}", number);
+  DeviceRecord record = record_of(found->second);
+  record.binding = binding;
+  return options_.journal->put(record);
+}
+
+Result<uint32_t> KernelEngine::make(std::optional<uint32_t> number) {
+  if (ended_) return fail(ENXIO, "the instance has ended");
+  const uint32_t most = options_.max.value_or(instance::kMostDevices);
+  if (slots_.size() >= most) return fail(ENOSPC, "the instance has {} devices", most);
+  uint32_t chosen = number.value_or(0);
+  if (!number) {
+    while (slots_.contains(chosen)) ++chosen;
+  }
+  if (chosen >= instance::kMostDevices) return fail(ENOSPC, "loop{}", chosen);
+  Slot slot{.number = chosen};
+  if (options_.charge) {
+    auto charge = options_.charge();
+    if (!charge) return propagate(charge);
+    slot.charge = std::move(*charge);
+  }
+  slot.owners[0] = new_owner();
+  if (options_.journal) {
+    if (auto recorded = options_.journal->put(record_of(slot)); !recorded) return fail(ENOSPC, "loop{}", chosen);
+  }
+  slots_[chosen] = std::move(slot);
+  tell("add", chosen, 0);
+  return chosen;
+}
+
+Result<int> KernelEngine::add(int64_t number) {
+  const std::lock_guard lock(mutex_);
+  std::optional<uint32_t> wanted;
+  if (number >= 0) wanted = static_cast<uint32_t>(number);
+  if (wanted && slots_.contains(*wanted)) return fail(EEXIST, "loop{}", number);
+  auto made = make(wanted);
+  if (!made) return propagate(made);
+  return static_cast<int>(*made);
+}
+
+Result<int> KernelEngine::get_free() {
+  std::unique_lock lock(mutex_);
+  std::vector<uint32_t> numbers;
+  for (const auto& [number, slot] : slots_) numbers.push_back(number);
+  for (const uint32_t number : numbers) {
+    settle(lock, number);
+    const Slot* slot = find(number);
+    if (slot && !slot->binding && !slot->configuring) return static_cast<int>(number);
+  }
+  auto made = make(std::nullopt);
+  if (!made) return propagate(made);
+  return static_cast<int>(*made);
+}
+
+Result<int> KernelEngine::remove(int64_t number) {
+  if (number < 0) return fail(EINVAL, "loop{}", number);
+  std::unique_lock lock(mutex_);
+  if (number >= instance::kMostDevices) return fail(ENODEV, "loop{}", number);
+  const auto index = static_cast<uint32_t>(number);
+  settle(lock, index);
+  const Slot* slot = find(index);
+  if (!slot) return fail(ENODEV, "loop{}", number);
+  if (slot->binding || slot->configuring || slot->openers > 0) return fail(EBUSY, "loop{}: in use", number);
+  slots_.erase(index);
+  if (options_.journal) options_.journal->drop(index);
+  tell("remove", index, 0);
+  return 0;
+}
+
+void KernelEngine::opened(uint32_t number) {
+  const std::lock_guard lock(mutex_);
+  if (Slot* slot = find(number)) ++slot->openers;
+}
+
+void KernelEngine::closed(uint32_t number, bool exclusive) {
+  const std::lock_guard lock(mutex_);
+  Slot* slot = find(number);
+  if (!slot) return;
+  if (slot->openers > 0) --slot->openers;
+  if (exclusive) slot->claimed = false;
+}
+
+std::shared_ptr<Binding> KernelEngine::binding(uint32_t number) {
+  const std::lock_guard lock(mutex_);
+  const Slot* slot = find(number);
+  return slot ? slot->binding : nullptr;
+}
+
+Result<void> KernelEngine::begin_binding(uint32_t number, bool exclusive) {
+  std::unique_lock lock(mutex_);
+  settle(lock, number);
+  Slot* slot = find(number);
+  if (!slot || ended_) return fail(ENXIO, "loop{}", number);
+  if (slot->binding || slot->configuring || (slot->claimed && !exclusive)) {
+    return fail(EBUSY, "loop{}: in use", number);
+  }
+  slot->configuring = true;
+  return {};
+}
+
+void KernelEngine::end_binding(uint32_t number, std::shared_ptr<Binding> binding) {
+  const std::lock_guard lock(mutex_);
+  Slot& slot = slots_.at(number);
+  slot.configuring = false;
+  if (binding) tell("bind", number, binding->number());
+  slot.binding = std::move(binding);
+}
+
+std::vector<NodeId> KernelEngine::nodes() {
+  std::vector<std::pair<uint32_t, std::shared_ptr<Binding>>> devices;
+  {
+    const std::lock_guard lock(mutex_);
+    for (auto& [number, slot] : slots_) {
+      refresh(slot);
+      devices.emplace_back(number, slot.binding);
+    }
+  }
+  std::vector<NodeId> nodes{NodeId::control()};
+  for (const auto& [number, binding] : devices) {
+    nodes.push_back(NodeId::of_device(number));
+    if (!binding) continue;
+    for (const auto& [partition, unused] : sys::loop_partitions(binding->number())) {
+      if (partition <= instance::kMostPartitions) nodes.push_back(NodeId::of_partition(number, partition));
+    }
+  }
+  return nodes;
+}
+
+std::optional<NodeAttributes> KernelEngine::attributes(NodeId id) {
+  std::unique_lock lock(mutex_);
+  engine::NodeOwner owner = control_owner_;
+  NodeAttributes node{.id = id, .device = engine::device_number(id)};
+  if (id.kind != NodeId::Kind::kControl) {
+    settle(lock, id.device);
+    Slot* slot = find(id.device);
+    if (!slot || (id.partition != 0 && !slot->binding)) return std::nullopt;
+    if (slot->binding) {
+      node.binding = slot->binding->sequence();
+      node.device = makedev(7, slot->binding->number());
+      if (id.partition != 0) {
+        const auto device = sys::loop_partition_device(slot->binding->number(), id.partition);
+        if (!device) return std::nullopt;
+        node.device = *device;
+        slot->owners.try_emplace(id.partition, new_owner());
+      }
+    }
+    owner = slot->owners[id.partition];
+  }
+  node.mode = owner.mode;
+  node.uid = owner.uid;
+  node.gid = owner.gid;
+  node.changed = owner.changed;
+  return node;
+}
+
+Result<void> KernelEngine::change_attributes(NodeId id, const engine::AttributeChange& change) {
+  const std::lock_guard lock(mutex_);
+  engine::NodeOwner* owner = &control_owner_;
+  Slot* slot = nullptr;
+  if (id.kind != NodeId::Kind::kControl) {
+    slot = find(id.device);
+    if (!slot) return fail(ENOENT, "{}", id.name());
+    owner = &slot->owners.try_emplace(id.partition, new_owner()).first->second;
+  }
+  if (change.mode) owner->mode = *change.mode & 07777;
+  if (change.uid) owner->uid = *change.uid;
+  if (change.gid) owner->gid = *change.gid;
+  ::clock_gettime(CLOCK_REALTIME, &owner->changed);
+  if (!options_.journal) return {};
+  if (slot) return options_.journal->put(record_of(*slot));
+  options_.journal->put_control(control_owner_);
+  return {};
+}
+
+Result<void> KernelEngine::unlink(NodeId id) {
+  if (id.kind != NodeId::Kind::kDevice) return fail(EPERM, "unlink {}", id.name());
+  auto removed = remove(id.device);
+  if (!removed) return propagate(removed);
+  return {};
+}
+
+Result<std::unique_ptr<engine::OpenNode>> KernelEngine::open(NodeId id, const engine::OpenOptions& options) {
+  if (id.kind == NodeId::Kind::kControl) return std::make_unique<ControlHandle>(shared_from_this());
+  if (id.kind == NodeId::Kind::kPartition) return fail(ESTALE, "open {}", id.name());
+  const std::lock_guard lock(mutex_);
+  Slot* slot = find(id.device);
+  if (!slot) return fail(ENXIO, "open {}", id.name());
+  if (options.exclusive) {
+    if (slot->claimed) return fail(EBUSY, "open {}: claimed", id.name());
+    slot->claimed = true;
+  }
+  ++slot->openers;
+  return std::make_unique<NodeHandle>(shared_from_this(), id.device, options);
+}
+
+Result<void> KernelEngine::admit(NodeId id, uint64_t binding, pid_t tid,
+                                 const std::optional<sys::SystemCall>& call) {
+  std::shared_ptr<Binding> current;
+  {
+    const std::lock_guard lock(mutex_);
+    const Slot* slot = find(id.device);
+    if (slot) current = slot->binding;
+  }
+  if (!current || current->sequence() != binding) return fail(ESTALE, "open {}", id.name());
+  auto pass = current->pass(id.partition);
+  if (!pass) return propagate(pass);
+  options_.watch->add(tid, call, std::move(*pass), options_.closing);
+  return {};
+}
+
+std::vector<DeviceState> KernelEngine::snapshot() {
+  std::vector<std::pair<uint32_t, std::shared_ptr<Binding>>> devices;
+  {
+    const std::lock_guard lock(mutex_);
+    for (auto& [number, slot] : slots_) {
+      refresh(slot);
+      devices.emplace_back(number, slot.binding);
+    }
+  }
+  std::vector<DeviceState> states;
+  for (const auto& [number, binding] : devices) states.push_back(describe(number, binding));
+  return states;
+}
+
+std::optional<DeviceState> KernelEngine::state(uint32_t number) {
+  std::shared_ptr<Binding> binding;
+  {
+    const std::lock_guard lock(mutex_);
+    const Slot* slot = find(number);
+    if (!slot) return std::nullopt;
+    binding = slot->binding;
+  }
+  return describe(number, binding);
+}
+
+Result<std::unique_ptr<engine::MountHold>> KernelEngine::hold_for_mount(NodeId id, bool write) {
+  const auto bound = binding(id.device);
+  if (!bound) return fail(EIO, "mount {}: not bound", id.name());
+  auto device = bound->open(id.partition, (write ? O_RDWR : O_RDONLY) | O_EXCL);
+  if (!device) return propagate(device, "mount {}", id.name());
+  const auto size = sys::size_of_block_device(device->get());
+  const auto facts = sys::loop_facts(bound->number());
+  if (!size || !facts) return fail(EIO, "mount {}: not bound", id.name());
+  if (write && facts->read_only) return fail(EACCES, "mount {}: read-only", id.name());
+  return std::make_unique<DeviceHold>(id, std::move(*device), *size, facts->read_only,
+                                      facts->logical_block_size);
+}
+
+void KernelEngine::sweep() {
+  const std::lock_guard lock(mutex_);
+  for (auto& [number, slot] : slots_) refresh(slot);
+}
+
+unsigned KernelEngine::bound_devices() {
+  const std::lock_guard lock(mutex_);
+  return static_cast<unsigned>(
+      std::ranges::count_if(slots_, [](const auto& slot) { return slot.second.binding != nullptr; }));
+}
+
+std::vector<KernelEngine::Remains> KernelEngine::end() {
+  std::vector<Remains> remains;
+  {
+    const std::lock_guard lock(mutex_);
+    ended_ = true;
+    for (auto& [number, slot] : slots_) {
+      refresh(slot);
+      if (slot.binding) remains.push_back({slot.binding, std::move(slot.charge)});
+      slot.binding.reset();
+    }
+    slots_.clear();
+  }
+  for (const auto& left : remains) {
+    // Read-only devices can only be opened so; root needs no more for this.
+    if (auto device = left.binding->open(0, O_RDONLY)) (void)sys::set_autoclear(device->get());
+  }
+  return remains;
+}
+
+void KernelEngine::restore(const std::vector<DeviceRecord>& records,
+                           const std::optional<engine::NodeOwner>& control) {
+  const std::lock_guard lock(mutex_);
+  if (control) control_owner_ = *control;
+  for (const DeviceRecord& record : records) {
+    Slot slot{.number = record.number, .owners = record.owners};
+    if (options_.charge) slot.charge = options_.charge().value_or(nullptr);
+    if (record.binding) {
+      // One that is unbound by now the pool has found, too.
+      slot.binding = restore_binding(*record.binding);
+      if (slot.binding) options_.pool->adopt(slot.binding->number());
+    }
+    slots_[record.number] = std::move(slot);
+  }
+}
+
+}  // namespace loopfs::kernel

@@ -1,0 +1,122 @@
+// The kernel engine: behind a bound device stands a loop device of the kernel.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "base/threads.h"
+#include "engine/engine.h"
+#include "engine/node_owner.h"
+#include "instance/node.h"
+#include "kernel/binding.h"
+#include "kernel/device_pool.h"
+#include "kernel/journal.h"
+#include "kernel/open_watch.h"
+
+namespace loopfs::kernel {
+
+using engine::NodeId;
+
+class NodeHandle;
+
+// What a device is charged with, given back by its destructor.
+using Charge = std::shared_ptr<void>;
+
+// One device of the instance. Guarded by the engine's mutex.
+struct Slot {
+  uint32_t number = 0;
+  Charge charge;
+  std::map<uint32_t, engine::NodeOwner> owners;  // by partition; 0: the device
+  std::shared_ptr<Binding> binding;
+  unsigned openers = 0;      // open FUSE files of the node
+  bool claimed = false;      // one of them with O_EXCL
+  bool configuring = false;  // somebody is binding it
+};
+
+// A free device's node is a regular FUSE file whose ioctls come here; once LOOP_CONFIGURE has bound a kernel
+// device to it, the node is that device, and what is done with it is between the caller and the kernel. The
+// engine learns of its end when it looks: at every request, and in sweep().
+//
+// Thread-safe. Calls may block as long as the caller's files do; none blocks another's, since no system call
+// that asks a backing file's file system is made under the mutex.
+class KernelEngine final : public engine::Engine, public std::enable_shared_from_this<KernelEngine> {
+ public:
+  struct Options {
+    DevicePool* pool = nullptr;   // borrowed
+    OpenWatch* watch = nullptr;   // borrowed
+    Journal* journal = nullptr;   // borrowed; may be null
+    std::shared_ptr<base::Lane> closing;  // where devices are closed
+    std::optional<uint32_t> max;
+    uid_t uid = 0;  // of the nodes, in the first user namespace
+    gid_t gid = 0;
+    mode_t mode = 0600;
+    bool fuse_backing = false;  // whether files of FUSE file systems may be bound
+    std::function<Result<Charge>()> charge;  // for one more device; may be unset
+    std::function<void(const char* event, uint32_t number, uint32_t kernel_device)> tell;  // may be unset
+  };
+  explicit KernelEngine(Options options);
+
+  // After a restart, before the first request: what the journal has, and the kernel still knows.
+  void restore(const std::vector<DeviceRecord>& records, const std::optional<engine::NodeOwner>& control);
+
+  // Bindings that the instance's end leaves to their last users, still charged.
+  struct Remains {
+    std::shared_ptr<Binding> binding;
+    Charge charge;
+  };
+  // The end of the instance: what is bound becomes autoclear, and goes with its last user. May block.
+  std::vector<Remains> end();
+
+  // Notices devices that the kernel has unbound.
+  void sweep();
+  unsigned bound_devices();
+
+  void add_observer(engine::Observer* observer) override { (void)observer; }  // nothing is cached of a node
+  std::vector<NodeId> nodes() override;
+  std::optional<engine::NodeAttributes> attributes(NodeId id) override;
+  Result<void> change_attributes(NodeId id, const engine::AttributeChange& change) override;
+  Result<void> unlink(NodeId id) override;
+  Result<std::unique_ptr<engine::OpenNode>> open(NodeId id, const engine::OpenOptions& options) override;
+  Result<void> admit(NodeId id, uint64_t binding, pid_t tid,
+                     const std::optional<sys::SystemCall>& call) override;
+  std::vector<engine::DeviceState> snapshot() override;
+  std::optional<engine::DeviceState> state(uint32_t number) override;
+  Result<std::unique_ptr<engine::MountHold>> hold_for_mount(NodeId id, bool write) override;
+
+  // For handles.
+  Result<int> add(int64_t number);
+  Result<int> get_free();
+  Result<int> remove(int64_t number);
+  void opened(uint32_t number);
+  void closed(uint32_t number, bool exclusive);
+  std::shared_ptr<Binding> binding(uint32_t number);
+  const Options& options() const { return options_; }
+
+  // The right to bind the device, until it is used or given up.
+  // Errors: EBUSY bound, or somebody else is binding it or has a claim on it; ENXIO no such device.
+  Result<void> begin_binding(uint32_t number, bool exclusive);
+  void end_binding(uint32_t number, std::shared_ptr<Binding> binding);
+  Result<void> record(uint32_t number, const std::optional<BindingRecord>& binding);
+
+ private:
+  Slot* find(uint32_t number);
+  // Lets go of a binding that the kernel has ended.
+  void refresh(Slot& slot);
+  void settle(std::unique_lock<std::mutex>& lock, uint32_t number);
+  Result<uint32_t> make(std::optional<uint32_t> number);
+  engine::NodeOwner new_owner() const;
+  DeviceRecord record_of(const Slot& slot) const;
+  void tell(const char* event, uint32_t number, uint32_t kernel_device) const;
+
+  const Options options_;
+  std::mutex mutex_;  // guards what follows
+  std::map<uint32_t, Slot> slots_;
+  engine::NodeOwner control_owner_;
+  bool ended_ = false;
+};
+
+}  // namespace loopfs::kernel

@@ -1,0 +1,142 @@
+#include "kernel/node_handle.h"
+
+#include <fcntl.h>
+#include <linux/loop.h>
+#include <unistd.h>
+
+#include <limits>
+
+#include "engine/user_memory.h"
+#include "kernel/bind.h"
+#include "kernel/native_ioctl.h"
+
+namespace loopfs::kernel {
+
+NodeHandle::~NodeHandle() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (native_ && engine_->options().journal) engine_->options().journal->drop_open(options_.handle);
+    native_.reset();
+  }
+  engine_->closed(number_, options_.exclusive);
+}
+
+void NodeHandle::adopt(Fd native) {
+  const std::lock_guard lock(mutex_);
+  native_ = std::make_shared<Fd>(std::move(native));
+}
+
+void NodeHandle::keep(Fd native) {
+  const std::lock_guard lock(mutex_);
+  native_ = std::make_shared<Fd>(std::move(native));
+  Journal* journal = engine_->options().journal;
+  if (journal) (void)journal->put_open(options_.handle, number_, native_->get());
+}
+
+std::shared_ptr<Fd> NodeHandle::native() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (native_) return native_;
+  }
+  const auto binding = engine_->binding(number_);
+  if (!binding) return nullptr;
+  auto device = binding->open(0, options_.write ? O_RDWR : O_RDONLY);
+  if (!device) return nullptr;
+  keep(std::move(*device));
+  const std::lock_guard lock(mutex_);
+  return native_;
+}
+
+Result<void> NodeHandle::configure(const engine::IoctlRequest& request, const engine::Caller& caller) {
+  loop_config config{};
+  if (request.command == LOOP_CONFIGURE) {
+    const auto given = engine::read_user<loop_config>(caller, request.argument);
+    if (!given) return propagate(given);
+    config = *given;
+  } else {
+    config.fd = static_cast<uint32_t>(request.argument);
+  }
+  if (request.resent) {
+    // The server that was killed may have bound it, and had no time to say so.
+    const auto binding = engine_->binding(number_);
+    const auto file = take_backing(*engine_, static_cast<int>(config.fd), caller);
+    if (binding && file && is_bound_to(*binding, file->get())) return {};
+  }
+  auto bound = bind_device(*engine_, number_, options_, config, caller);
+  if (!bound) return propagate(bound);
+  keep(std::move(bound->native));
+  return {};
+}
+
+Result<size_t> NodeHandle::read(uint64_t offset, std::span<std::byte> bytes) {
+  if (!options_.read) return fail(EBADF, "read {}", id().name());
+  const auto device = native();
+  if (!device) return 0;
+  const ssize_t got = ::pread(device->get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
+  if (got < 0) return errno_fail("read {}", id().name());
+  return static_cast<size_t>(got);
+}
+
+Result<size_t> NodeHandle::write(uint64_t offset, std::span<const std::byte> bytes) {
+  if (!options_.write) return fail(EBADF, "write {}", id().name());
+  const auto device = native();
+  if (!device) return fail(ENOSPC, "write {} past its end", id().name());
+  const ssize_t put = ::pwrite(device->get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
+  if (put < 0) return errno_fail("write {}", id().name());
+  written_ = true;
+  return static_cast<size_t>(put);
+}
+
+Result<void> NodeHandle::sync(bool data_only) {
+  const auto device = native();
+  if (!device) return {};
+  if ((data_only ? ::fdatasync(device->get()) : ::fsync(device->get())) != 0) {
+    return errno_fail("fsync {}", id().name());
+  }
+  return {};
+}
+
+Result<void> NodeHandle::allocate(int mode, uint64_t offset, uint64_t length) {
+  if (!options_.write) return fail(EBADF, "fallocate {}", id().name());
+  const auto device = native();
+  if (!device) return fail(EINVAL, "fallocate past the end");
+  if (::fallocate(device->get(), mode, static_cast<off_t>(offset), static_cast<off_t>(length)) != 0) {
+    return errno_fail("fallocate {}", id().name());
+  }
+  return {};
+}
+
+void NodeHandle::descriptor_closing() {
+  if (!written_.exchange(false)) return;
+  constexpr unsigned kAll =
+      SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+  if (const auto device = native()) (void)::sync_file_range(device->get(), 0, 0, kAll);
+}
+
+Result<int> NodeHandle::ioctl(engine::IoctlRequest& request, const engine::Caller& caller) {
+  if (request.command == LOOP_CONFIGURE || request.command == LOOP_SET_FD) {
+    auto configured = configure(request, caller);
+    if (!configured) return propagate(configured);
+    return 0;
+  }
+  return native_ioctl(*this, request, caller);
+}
+
+Result<int> ControlHandle::ioctl(engine::IoctlRequest& request, const engine::Caller&) {
+  const int64_t number = static_cast<int>(request.argument);  // the kernel's loop_add(int)
+  switch (request.command) {
+    case LOOP_CTL_ADD:
+      if (request.resent && number >= 0 && engine_->attributes(NodeId::of_device(static_cast<uint32_t>(number)))) {
+        return static_cast<int>(number);
+      }
+      return engine_->add(number);
+    case LOOP_CTL_REMOVE:
+      return engine_->remove(number);
+    case LOOP_CTL_GET_FREE:
+      return engine_->get_free();
+    default:
+      return fail(ENOSYS, "ioctl {:#x}", request.command);
+  }
+}
+
+}  // namespace loopfs::kernel

@@ -1,0 +1,68 @@
+// Open nodes of the kernel engine.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+
+#include "kernel/kernel_engine.h"
+
+namespace loopfs::kernel {
+
+// A loopN that was opened while it was free. Once the device is bound, the open file goes on working: what is
+// asked of it is passed on to a descriptor of ours of the kernel device.
+class NodeHandle final : public engine::OpenNode {
+ public:
+  NodeHandle(std::shared_ptr<KernelEngine> engine, uint32_t number, const engine::OpenOptions& options)
+      : engine_(std::move(engine)), number_(number), options_(options) {}
+  ~NodeHandle() override;
+
+  NodeId id() const override { return NodeId::of_device(number_); }
+  Result<size_t> read(uint64_t offset, std::span<std::byte> bytes) override;
+  Result<size_t> write(uint64_t offset, std::span<const std::byte> bytes) override;
+  Result<void> sync(bool data_only) override;
+  Result<void> allocate(int mode, uint64_t offset, uint64_t length) override;
+  Result<int> ioctl(engine::IoctlRequest& request, const engine::Caller& caller) override;
+  // Writes out: the kernel does at the last close of a device, and programs count on it.
+  void descriptor_closing() override;
+
+  // The descriptor of an earlier server's handle of the same number.
+  void adopt(Fd native);
+
+  KernelEngine& engine() const { return *engine_; }
+  uint32_t number() const { return number_; }
+  const engine::OpenOptions& options() const { return options_; }
+  // The kernel device, open as the handle is; null while the device is free.
+  std::shared_ptr<Fd> native();
+  Result<void> configure(const engine::IoctlRequest& request, const engine::Caller& caller);
+
+ private:
+  void keep(Fd native);
+
+  const std::shared_ptr<KernelEngine> engine_;
+  const uint32_t number_;
+  const engine::OpenOptions options_;
+  std::mutex mutex_;  // guards native_
+  std::shared_ptr<Fd> native_;
+  std::atomic<bool> written_ = false;
+};
+
+class ControlHandle final : public engine::OpenNode {
+ public:
+  explicit ControlHandle(std::shared_ptr<KernelEngine> engine) : engine_(std::move(engine)) {}
+
+  NodeId id() const override { return NodeId::control(); }
+  Result<size_t> read(uint64_t, std::span<std::byte>) override { return fail(EINVAL, "read loop-control"); }
+  Result<size_t> write(uint64_t, std::span<const std::byte>) override {
+    return fail(EINVAL, "write loop-control");
+  }
+  Result<void> sync(bool) override { return fail(EINVAL, "fsync loop-control"); }
+  Result<void> allocate(int, uint64_t, uint64_t) override { return fail(ENODEV, "fallocate loop-control"); }
+  Result<int> ioctl(engine::IoctlRequest& request, const engine::Caller& caller) override;
+  void descriptor_closing() override {}
+
+ private:
+  const std::shared_ptr<KernelEngine> engine_;
+};
+
+}  // namespace loopfs::kernel

@@ -1,0 +1,88 @@
+// The kernel's own loop devices, as the host has them in /dev: loop(4), drivers/block/loop.c.
+#pragma once
+
+#include <linux/loop.h>
+#include <sys/types.h>
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "base/fd.h"
+
+namespace loopfs::sys {
+
+constexpr uint32_t kLoopNumbers = 1 << 20;  // a kernel loop device's number is below this
+
+Result<Fd> open_loop_control();
+
+// LOOP_CTL_ADD. Errors: EEXIST.
+Result<void> add_loop_device(int control, uint32_t number);
+// LOOP_CTL_REMOVE; takes tens of milliseconds. Errors: EBUSY bound or open, ENODEV.
+Result<void> remove_loop_device(int control, uint32_t number);
+// LOOP_CTL_GET_FREE: makes one if there is none.
+Result<uint32_t> free_loop_device(int control);
+
+// open(2) of the host's node of the device, or of one of its partitions. `flags` as in open(2).
+// Errors: ENOENT, ENXIO it is being unbound.
+Result<Fd> open_loop_device(uint32_t number, uint32_t partition, int flags);
+
+// LOOP_CONFIGURE. Errors: EBUSY, EINVAL, as the kernel's.
+Result<void> configure_loop_device(int device, const loop_config& config);
+
+// BLKGETDISKSEQ: another number for each file that any device is bound to.
+Result<uint64_t> disk_sequence(int device);
+// BLKGETSIZE64, in bytes.
+Result<uint64_t> size_of_block_device(int device);
+
+// LOOP_GET_STATUS64: asks the backing file's file system, which may hang. Errors: ENXIO unbound.
+Result<loop_info64> loop_status(int device);
+
+// Lets the kernel unbind the device at its last close. Writes out nothing by itself: the last close does.
+// Errors: ENXIO unbound.
+Result<void> set_autoclear(int device);
+
+// What sysfs tells of a device, without asking its backing file's file system.
+struct LoopFacts {
+  bool autoclear = false, partscan = false, direct_io = false, read_only = false;
+  uint64_t offset = 0, sizelimit = 0, size = 0;  // bytes
+  uint32_t logical_block_size = 512, physical_block_size = 512, io_minimum = 512, io_optimal = 0;
+  uint64_t discard_granularity = 0, read_ahead = 0;  // bytes
+  bool rotational = false;
+  uint64_t disk_sequence = 0;
+};
+// None: it is not bound, or is not there.
+std::optional<LoopFacts> loop_facts(uint32_t number);
+
+struct LoopPartition {
+  dev_t device = 0;
+  uint64_t start = 0, size = 0;  // bytes
+  std::string uuid, label;
+  bool read_only = false;
+};
+std::map<uint32_t, LoopPartition> loop_partitions(uint32_t number);
+
+// The number of one of them. None: there is no such partition.
+std::optional<dev_t> loop_partition_device(uint32_t number, uint32_t partition);
+
+// The devices whose number is not below `first`, bound or not.
+std::vector<uint32_t> loop_devices_from(uint32_t first);
+
+// Something that can be read for as long as one binding of a device lasts, and never again: its "autoclear"
+// in sysfs, which the kernel takes away when it unbinds.
+class LoopBinding {
+ public:
+  static Result<LoopBinding> watch(uint32_t number);
+  // None: unbound, for good.
+  std::optional<bool> autoclear() const;
+  bool bound() const { return autoclear().has_value(); }
+
+ private:
+  explicit LoopBinding(Fd attribute) : attribute_(std::move(attribute)) {}
+  Fd attribute_;
+};
+
+}  // namespace loopfs::sys
