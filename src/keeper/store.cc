@@ -1,0 +1,101 @@
+#include "keeper/store.h"
+
+#include <fcntl.h>
+
+namespace loopfs::keeper {
+namespace {
+
+constexpr size_t kShortAnswer = 64;
+constexpr size_t kLongAnswer = 65536;
+
+std::string subject_of(Act act, std::string_view name) {
+  switch (act) {
+    case Act::kPut:
+      return fmt::format("keep '{}'", name);
+    case Act::kSetPayload:
+      return fmt::format("keep a new payload of '{}'", name);
+    case Act::kDrop:
+      return fmt::format("drop '{}'", name);
+    case Act::kReady:
+      return "say that the server is ready";
+    default:
+      return "load what was kept";
+  }
+}
+
+// Moves the records and their fds to the end of `items`.
+Result<void> append_items(sys::Message& message, const Note& note, std::vector<Item>& items) {
+  size_t next = 0;
+  for (const Record& record : note.records) {
+    if (record.fds > message.fds.size() - next) return fail(EPROTO, "'{}' lacks a descriptor", record.name);
+    Item& item = items.emplace_back(Item{std::string(record.name), std::string(record.payload), {}});
+    for (uint32_t i = 0; i < record.fds; ++i) item.fds.push_back(std::move(message.fds[next++]));
+  }
+  return {};
+}
+
+}  // namespace
+
+Store::Store(Fd socket) : socket_(std::move(socket)) {
+  ::fcntl(socket_.get(), F_SETFD, FD_CLOEXEC);
+}
+
+Result<std::vector<Item>> Store::load() {
+  const std::lock_guard lock(mutex_);
+  std::vector<Item> items;
+  for (;;) {
+    const std::string after = items.empty() ? std::string() : items.back().name;
+    auto message = exchange(Act::kLoad, {after, {}, 0}, {}, kLongAnswer);
+    // The keeper sends no more than fits, so what was cut off are the descriptors.
+    if (!message && message.error().code == EMSGSIZE)
+      return fail(EMFILE, "load what was kept after '{}'", after);
+    if (!message) return propagate(message);
+    const auto note = parse(message->bytes);
+    if (!note) return propagate(note);
+    if (note->code != 0) return fail(note->code, "{}", subject_of(Act::kLoad, after));
+    if (note->records.empty()) return items;
+    if (auto appended = append_items(*message, *note, items); !appended) return propagate(appended);
+  }
+}
+
+Result<void> Store::put(std::string_view name, std::string_view payload, std::span<const int> fds) {
+  if (fds.size() > kMostFdsOfItem) return fail(EMSGSIZE, "keep '{}': {} descriptors", name, fds.size());
+  return ask(Act::kPut, {name, payload, static_cast<uint32_t>(fds.size())}, fds);
+}
+
+Result<void> Store::set_payload(std::string_view name, std::string_view payload) {
+  return ask(Act::kSetPayload, {name, payload, 0});
+}
+
+Result<void> Store::drop(std::string_view name) {
+  return ask(Act::kDrop, {name, {}, 0});
+}
+
+Result<void> Store::ready() {
+  return ask(Act::kReady, {});
+}
+
+Result<void> Store::ask(Act act, const Record& record, std::span<const int> fds) {
+  if (record.name.size() > kLongestName || record.payload.size() > kLargestPayload) {
+    return fail(EMSGSIZE, "keep {} bytes as {} bytes of name", record.payload.size(), record.name.size());
+  }
+  const std::lock_guard lock(mutex_);
+  const auto message = exchange(act, record, fds, kShortAnswer);
+  if (!message) return propagate(message, "{}", subject_of(act, record.name));
+  const auto note = parse(message->bytes);
+  if (!note) return propagate(note);
+  if (note->code != 0) return fail(note->code, "{}", subject_of(act, record.name));
+  return {};
+}
+
+Result<sys::Message> Store::exchange(Act act, const Record& record, std::span<const int> fds, size_t limit) {
+  if (auto sent = sys::send_message(socket_.get(), encode(Note{act, 0, {record}}), fds); !sent)
+    return propagate(sent, "ask the keeper");
+  auto message = sys::receive_message(socket_.get(), limit);
+  // A keeper that ends with our request unread resets the connection.
+  if (!message && message.error().code != ECONNRESET) return propagate(message, "the keeper's answer");
+  if (!message || !*message) return fail(EPIPE, "the keeper is gone");
+  return std::move(**message);
+}
+
+}  // namespace loopfs::keeper

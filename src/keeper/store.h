@@ -1,0 +1,54 @@
+// The server's side of the keeper: what it wants to find again after it was killed or replaced.
+#pragma once
+
+#include <mutex>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "keeper/item.h"
+#include "keeper/wire.h"
+#include "sys/message.h"
+
+namespace loopfs::keeper {
+
+// Owns the server's end of the socket. Thread-safe: one request and its answer at a time. A process forked
+// from the server must not use it. Each call takes effect wholly or not at all, wherever the server is
+// killed; one that had returned has taken effect.
+//
+// Errors of every call: EPIPE the keeper is gone (the server is about to be killed as well), EPROTO.
+class Store {
+ public:
+  // `socket` is the descriptor whose number the command line got for "{fd}".
+  explicit Store(Fd socket);
+
+  // All items in the order of their names, with duplicates of their fds, close-on-exec.
+  // Errors: EMFILE this process cannot have so many descriptors.
+  Result<std::vector<Item>> load();
+
+  // A new item, or a new state of the one of that name; the fds are borrowed. The keeper closes the fds
+  // of the old state soon, but not necessarily before this returns.
+  // Errors: EINVAL no name, EMSGSIZE over the limits of an item, ENOSPC, EMFILE the keeper cannot keep more.
+  Result<void> put(std::string_view name, std::string_view payload, std::span<const int> fds);
+
+  // The item keeps its fds. Errors: ENOENT, EMSGSIZE, ENOSPC.
+  Result<void> set_payload(std::string_view name, std::string_view payload);
+
+  // The keeper closes the fds soon, but not necessarily before this returns. Errors: ENOENT.
+  Result<void> drop(std::string_view name);
+
+  // The server serves: the keeper tells systemd.
+  Result<void> ready();
+
+ private:
+  Result<sys::Message> exchange(Act act, const Record& record, std::span<const int> fds, size_t limit);
+  Result<void> ask(Act act, const Record& record, std::span<const int> fds = {});
+
+  std::mutex mutex_;  // one exchange at a time
+  const Fd socket_;
+};
+
+}  // namespace loopfs::keeper
