@@ -1,0 +1,150 @@
+#include "varlink/channel.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cstring>
+#include <string_view>
+
+namespace loopfs::varlink {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr size_t kChunk = 4096;  // looked at in one go; small, as pipelined messages are looked at repeatedly
+
+// Takes the descriptors of a control message over, all of them, before anything is judged.
+void adopt_fds(msghdr& header, std::vector<Fd>& fds) {
+  for (cmsghdr* part = CMSG_FIRSTHDR(&header); part; part = CMSG_NXTHDR(&header, part)) {
+    if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) continue;
+    const size_t count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (size_t i = 0; i < count; ++i) {
+      int fd;
+      std::memcpy(&fd, CMSG_DATA(part) + i * sizeof(int), sizeof fd);
+      fds.emplace_back(fd);
+    }
+  }
+}
+
+// The size of what waits in the socket, up to `buffer`; 0 at the end of the stream. Without room for control
+// messages a peek leaves the descriptors alone.
+Result<size_t> peek(int socket, std::span<char> buffer) {
+  ssize_t seen;
+  do {
+    seen = ::recv(socket, buffer.data(), buffer.size(), MSG_PEEK);
+  } while (seen < 0 && errno == EINTR);
+  if (seen < 0) return errno_fail("recv");
+  return static_cast<size_t>(seen);
+}
+
+// Takes at most `size` bytes, which peek() saw, and the descriptors sent with them.
+Result<void> take(int socket, size_t size, Frame& frame) {
+  char buffer[kChunk];
+  iovec vector{buffer, size};
+  alignas(cmsghdr) char control[CMSG_SPACE(kMaxFds * sizeof(int))];
+  msghdr header{};
+  header.msg_iov = &vector;
+  header.msg_iovlen = 1;
+  header.msg_control = control;
+  header.msg_controllen = sizeof control;
+  ssize_t received;
+  do {
+    received = ::recvmsg(socket, &header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+  } while (received < 0 && errno == EINTR);
+  if (received < 0) return errno_fail("recvmsg");
+  adopt_fds(header, frame.fds);
+  if (header.msg_flags & MSG_CTRUNC) return fail(EMSGSIZE, "recvmsg: descriptors cut off");
+  if (frame.fds.size() > kMaxFds) return fail(EMSGSIZE, "recvmsg: over {} descriptors in a message", kMaxFds);
+  if (received == 0) return fail(EPROTO, "recvmsg");
+  frame.text.append(buffer, static_cast<size_t>(received));
+  return {};
+}
+
+ssize_t send_part(int socket, std::string_view bytes, std::span<const int> fds) {
+  iovec vector{const_cast<char*>(bytes.data()), bytes.size()};
+  alignas(cmsghdr) char control[CMSG_SPACE(kMaxFds * sizeof(int))] = {};
+  msghdr header{};
+  header.msg_iov = &vector;
+  header.msg_iovlen = 1;
+  if (!fds.empty()) {
+    header.msg_control = control;
+    header.msg_controllen = CMSG_SPACE(fds.size_bytes());
+    cmsghdr* rights = CMSG_FIRSTHDR(&header);
+    rights->cmsg_level = SOL_SOCKET;
+    rights->cmsg_type = SCM_RIGHTS;
+    rights->cmsg_len = CMSG_LEN(fds.size_bytes());
+    std::memcpy(CMSG_DATA(rights), fds.data(), fds.size_bytes());
+  }
+  ssize_t sent;
+  do {
+    sent = ::sendmsg(socket, &header, MSG_NOSIGNAL | MSG_DONTWAIT);
+  } while (sent < 0 && errno == EINTR);
+  return sent;
+}
+
+// Whether the socket takes more, or is at its end, before the deadline.
+bool wait_writable(int socket, Clock::time_point deadline) {
+  for (;;) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
+    pollfd entry{socket, POLLOUT, 0};
+    const int ready = ::poll(&entry, 1, static_cast<int>(std::max<decltype(left)>(left, 0)));
+    if (ready > 0) return true;
+    if (ready == 0 || errno != EINTR) return false;
+  }
+}
+
+}  // namespace
+
+Result<std::optional<Frame>> Channel::receive() {
+  Frame frame;
+  char buffer[kChunk];
+  for (;;) {
+    auto seen = peek(fd(), buffer);
+    if (!seen) return propagate(seen);
+    if (*seen == 0) {
+      if (frame.text.empty()) return std::nullopt;
+      return fail(EPROTO, "receive: closed in the middle of a message");
+    }
+    // Taken up to its NUL and no further: the descriptors of the next message are to come with that one.
+    const auto* end = static_cast<const char*>(std::memchr(buffer, '\0', *seen));
+    const size_t body = end ? static_cast<size_t>(end - buffer) : *seen;
+    if (frame.text.size() + body > kMaxMessage) return fail(EMSGSIZE, "receive: over {} bytes", kMaxMessage);
+    auto taken = take(fd(), end ? body + 1 : body, frame);
+    if (!taken) return propagate(taken);
+    if (frame.text.back() != '\0') continue;
+    frame.text.pop_back();
+    return frame;
+  }
+}
+
+Result<void> Channel::send(const std::string& text, std::span<const int> fds,
+                           std::chrono::milliseconds timeout) {
+  if (text.size() > kMaxMessage) return fail(EMSGSIZE, "send a message of {} bytes", text.size());
+  if (fds.size() > kMaxFds) return fail(EMSGSIZE, "send {} descriptors", fds.size());
+  const auto deadline = Clock::now() + timeout;
+  std::string_view left(text.c_str(), text.size() + 1);
+  while (!left.empty()) {
+    const bool first = left.size() == text.size() + 1;
+    const ssize_t sent = send_part(fd(), left, first ? fds : std::span<const int>());
+    if (sent >= 0) {
+      left.remove_prefix(static_cast<size_t>(sent));
+      continue;
+    }
+    if (errno == EAGAIN) {
+      if (wait_writable(fd(), deadline)) continue;
+      shut_down();
+      return fail(ETIMEDOUT, "send");
+    }
+    auto error = errno_fail("sendmsg");
+    if (!first) shut_down();
+    return error;
+  }
+  return {};
+}
+
+void Channel::shut_down() {
+  ::shutdown(socket_.get(), SHUT_RDWR);
+}
+
+}  // namespace loopfs::varlink
