@@ -6,7 +6,7 @@ DESTDIR ?=
 JOBS ?= $(shell nproc)
 WERROR := $(if $(LOOPFS_WERROR),ON,OFF)
 
-.PHONY: all help deps demo-deps test-deps configure programs tests demo test bench install clean format lint
+.PHONY: all help deps demo-deps test-deps configure programs tests demo test bench install deb clean format lint
 
 all: programs
 
@@ -16,6 +16,7 @@ help:
 	@echo 'make test                       all tests (as root: also those that need it)'
 	@echo 'make bench                      loopfs and its neighbours, side by side'
 	@echo 'make install PREFIX= DESTDIR=   programs, man page, completions'
+	@echo 'make deb                        Debian packages, into build/deb'
 	@echo 'make lint | format | clean'
 
 deps:
@@ -57,6 +58,10 @@ bench: test-deps
 
 install: programs
 	@DESTDIR='$(DESTDIR)' cmake --install $(BUILD) --prefix '$(PREFIX)'
+
+deb:
+	@scripts/install-deps build deb
+	@JOBS=$(JOBS) scripts/deb
 
 format:
 	@git ls-files '*.cc' '*.h' | xargs -r clang-format -i
