@@ -69,6 +69,11 @@ std::shared_ptr<engine::OpenNode> HandleTable::find(uint64_t number) {
   return handles_[number] = std::move(*opened);
 }
 
+void HandleTable::adopt(uint64_t number, std::unique_ptr<engine::OpenNode> node) {
+  const std::lock_guard lock(mutex_);
+  handles_[number] = std::move(node);
+}
+
 void HandleTable::close(uint64_t number) {
   std::shared_ptr<engine::OpenNode> last;  // ends without the lock: that may block
   {

@@ -33,6 +33,8 @@ class HandleTable {
   // Null: no such handle, and none can be made.
   std::shared_ptr<engine::OpenNode> find(uint64_t number);
   void close(uint64_t number);
+  // One that an earlier server had.
+  void adopt(uint64_t number, std::unique_ptr<engine::OpenNode> node);
 
  private:
   engine::Engine* const engine_;

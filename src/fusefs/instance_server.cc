@@ -54,11 +54,13 @@ void reply_error(fuse_req_t request, const Result<T>& result) {
   fuse_reply_err(request, result ? 0 : result.error().code);
 }
 
-struct stat root_attributes() {
+struct stat root_attributes(const InstanceServer& server) {
   struct stat status {};
   status.st_ino = kRootInode;
   status.st_mode = S_IFDIR | 0755;
   status.st_nlink = 2;
+  status.st_uid = server.root_uid();
+  status.st_gid = server.root_gid();
   return status;
 }
 
@@ -144,7 +146,7 @@ void lookup(fuse_req_t request, fuse_ino_t, const char* name) {
 // The attributes of the inode, if it still is what its node leads to. The kernel asks for them before each open,
 // also through a bind mount or an O_PATH descriptor, where there is no LOOKUP.
 Result<struct stat> attributes_for(InstanceServer& server, fuse_ino_t number, pid_t caller) {
-  if (number == kRootInode) return root_attributes();
+  if (number == kRootInode) return root_attributes(server);
   const auto inode = inode_of_number(number);
   const auto known = inode ? server.engine().attributes(inode->node) : std::nullopt;
   if (!known) return fail(ENOENT, "inode {}", number);
@@ -401,7 +403,7 @@ void readdir(fuse_req_t request, fuse_ino_t, size_t size, off_t offset, fuse_fil
   std::vector<char> buffer(std::min(size, kMostIo));
   size_t used = 0;
   for (size_t i = static_cast<size_t>(offset); i < nodes.size() + 2; ++i) {
-    struct stat status = root_attributes();
+    struct stat status = root_attributes(server_of(request));
     std::string name = i == 0 ? "." : "..";
     if (i >= 2) {
       const NodeId& node = nodes[i - 2];
@@ -474,6 +476,8 @@ Result<std::unique_ptr<InstanceServer>> InstanceServer::create(Options options) 
 Result<std::unique_ptr<InstanceServer>> InstanceServer::create_shared(SharedOptions options) {
   std::unique_ptr<InstanceServer> server(
       new InstanceServer(options.engine, options.user_namespace, options.device));
+  server->root_uid_ = options.root_uid;
+  server->root_gid_ = options.root_gid;
   server->handles_ = std::make_unique<HandleTable>(options.engine, options.serials_from);
   auto session = Session::create_shared(operations(), server.get(), std::move(options.channel),
                                         std::move(options.session));

@@ -35,6 +35,8 @@ class InstanceServer final : public engine::Observer {
     Fd channel;                        // /dev/fuse, mounted
     int user_namespace = -1;           // borrowed
     dev_t device = 0;                  // st_dev of everything in the mount
+    uid_t root_uid = 0;  // of the root directory
+    gid_t root_gid = 0;
     Session::Shared session;
     uint64_t serials_from = 0;  // HandleTable's
   };
@@ -60,6 +62,8 @@ class InstanceServer final : public engine::Observer {
   Invalidator* invalidator() { return invalidator_.get(); }  // null: nothing is cached
   HandleTable* handles() { return handles_.get(); }          // null: handles go with this process
   void count_open(int change);
+  uid_t root_uid() const { return root_uid_; }
+  gid_t root_gid() const { return root_gid_; }
 
  private:
   InstanceServer(engine::Engine* engine, int user_namespace, dev_t device)
@@ -68,6 +72,8 @@ class InstanceServer final : public engine::Observer {
   engine::Engine* engine_;
   int user_namespace_;
   dev_t device_;
+  uid_t root_uid_ = 0;
+  gid_t root_gid_ = 0;
   std::atomic<int> open_files_ = 0;
   std::unique_ptr<Session> session_;
   std::unique_ptr<Invalidator> invalidator_;

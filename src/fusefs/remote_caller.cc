@@ -7,6 +7,7 @@
 
 #include "fusefs/node_table.h"
 #include "sys/file_identity.h"
+#include "sys/namespace.h"
 #include "sys/pidfd.h"
 #include "sys/procfs.h"
 #include "sys/remote_memory.h"
@@ -58,11 +59,20 @@ ino_t RemoteCaller::inode_of(const instance::NodeId& node) const {
 }
 
 bool RemoteCaller::has_sys_admin() const {
-  const auto theirs = sys::user_namespace_of(tid_);
-  const auto owner = sys::namespace_id(user_namespace_);
-  if (!theirs || !owner || *theirs != *owner) return false;
   const auto status = sys::status_of(tid_);
-  return status && ((status->effective_capabilities >> CAP_SYS_ADMIN) & 1) != 0;
+  if (!status || ((status->effective_capabilities >> CAP_SYS_ADMIN) & 1) == 0) return false;
+  const auto theirs = sys::user_namespace_of(tid_);
+  if (!theirs) return false;
+  // In the namespace that owns the instance, or in one that this one is in.
+  std::optional<Fd> above;
+  for (int level = user_namespace_;; level = above->get()) {
+    const auto owner = sys::namespace_id(level);
+    if (!owner) return false;
+    if (*owner == *theirs) return true;
+    auto parent = sys::parent_user_namespace(level);
+    if (!parent || !*parent) return false;
+    above = std::move(*parent);
+  }
 }
 
 }  // namespace loopfs::fusefs

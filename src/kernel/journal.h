@@ -33,8 +33,8 @@ class Journal {
   virtual Result<void> put(const DeviceRecord& record) = 0;
   virtual void drop(uint32_t number) = 0;
   virtual void put_control(const engine::NodeOwner& owner) = 0;
-  // An open file description of a node, by its handle's number, and the kernel device it has open.
-  virtual Result<void> put_open(uint64_t handle, uint32_t kernel_device, int native) = 0;
+  // An open file description of a node, by its handle's number: the descriptor of the kernel device behind it.
+  virtual Result<void> put_open(uint64_t handle, int native) = 0;
   virtual void drop_open(uint64_t handle) = 0;
 };
 

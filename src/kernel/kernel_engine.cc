@@ -318,6 +318,15 @@ Result<std::unique_ptr<engine::OpenNode>> KernelEngine::open(NodeId id, const en
   return std::make_unique<NodeHandle>(shared_from_this(), id.device, options);
 }
 
+Result<std::unique_ptr<engine::OpenNode>> KernelEngine::reopen(NodeId id, const engine::OpenOptions& options,
+                                                               Fd native) {
+  if (id.kind != NodeId::Kind::kDevice) return fail(EINVAL, "open {}", id.name());
+  opened(id.device);
+  auto handle = std::make_unique<NodeHandle>(shared_from_this(), id.device, options);
+  handle->adopt(std::move(native));
+  return handle;
+}
+
 Result<void> KernelEngine::admit(NodeId id, uint64_t binding, pid_t tid,
                                  const std::optional<sys::SystemCall>& call) {
   std::shared_ptr<Binding> current;
@@ -376,10 +385,17 @@ void KernelEngine::sweep() {
   for (auto& [number, slot] : slots_) refresh(slot);
 }
 
-unsigned KernelEngine::bound_devices() {
+KernelEngine::Numbers KernelEngine::numbers() {
   const std::lock_guard lock(mutex_);
-  return static_cast<unsigned>(
-      std::ranges::count_if(slots_, [](const auto& slot) { return slot.second.binding != nullptr; }));
+  const auto bound = std::ranges::count_if(slots_, [](const auto& slot) { return slot.second.binding != nullptr; });
+  return {static_cast<unsigned>(slots_.size()), static_cast<unsigned>(bound)};
+}
+
+bool KernelEngine::has_kernel_device(uint32_t number) {
+  const std::lock_guard lock(mutex_);
+  return std::ranges::any_of(slots_, [number](const auto& slot) {
+    return slot.second.binding && slot.second.binding->number() == number;
+  });
 }
 
 std::vector<KernelEngine::Remains> KernelEngine::end() {

@@ -63,6 +63,9 @@ class KernelEngine final : public engine::Engine, public std::enable_shared_from
   // After a restart, before the first request: what the journal has, and the kernel still knows.
   void restore(const std::vector<DeviceRecord>& records, const std::optional<engine::NodeOwner>& control);
 
+  // A handle that an earlier server had, and its descriptor of the kernel device.
+  Result<std::unique_ptr<engine::OpenNode>> reopen(NodeId id, const engine::OpenOptions& options, Fd native);
+
   // Bindings that the instance's end leaves to their last users, still charged.
   struct Remains {
     std::shared_ptr<Binding> binding;
@@ -73,7 +76,12 @@ class KernelEngine final : public engine::Engine, public std::enable_shared_from
 
   // Notices devices that the kernel has unbound.
   void sweep();
-  unsigned bound_devices();
+
+  struct Numbers {
+    unsigned devices = 0, bound = 0;
+  };
+  Numbers numbers();
+  bool has_kernel_device(uint32_t number);
 
   void add_observer(engine::Observer* observer) override { (void)observer; }  // nothing is cached of a node
   std::vector<NodeId> nodes() override;

@@ -30,7 +30,7 @@ void NodeHandle::keep(Fd native) {
   const std::lock_guard lock(mutex_);
   native_ = std::make_shared<Fd>(std::move(native));
   Journal* journal = engine_->options().journal;
-  if (journal) (void)journal->put_open(options_.handle, number_, native_->get());
+  if (journal) (void)journal->put_open(options_.handle, native_->get());
 }
 
 std::shared_ptr<Fd> NodeHandle::native() {

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <linux/fuse.h>
+#include <linux/nsfs.h>
 #include <linux/openat2.h>
 #include <sched.h>
 #include <signal.h>
@@ -12,6 +13,8 @@
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
+
+#include <fstream>
 
 namespace loopfs::sys {
 namespace {
@@ -59,6 +62,35 @@ Result<void> write_id_map(pid_t pid, IdKind kind, std::span<const IdRange> range
 
 Result<void> deny_setgroups(pid_t pid) {
   return write_proc_file(pid, "setgroups", "deny");
+}
+
+Result<std::optional<Fd>> parent_user_namespace(int fd) {
+  Fd parent(::ioctl(fd, NS_GET_PARENT));
+  if (parent.valid()) return std::optional<Fd>(std::move(parent));
+  if (errno == EPERM) return std::optional<Fd>();
+  return errno_fail("NS_GET_PARENT");
+}
+
+Result<uid_t> owner_of_user_namespace(int fd) {
+  uid_t owner = 0;
+  if (::ioctl(fd, NS_GET_OWNER_UID, &owner) != 0) return errno_fail("NS_GET_OWNER_UID");
+  return owner;
+}
+
+std::optional<uint32_t> map_out(std::span<const IdRange> ranges, uint32_t inside) {
+  for (const IdRange& range : ranges) {
+    if (inside - range.inside < range.count) return range.outside + (inside - range.inside);
+  }
+  return std::nullopt;
+}
+
+Result<std::vector<IdRange>> id_map_of(pid_t pid, IdKind kind) {
+  const std::string path = fmt::format("/proc/{}/{}", pid, kind == IdKind::kUser ? "uid_map" : "gid_map");
+  std::ifstream file(path);
+  if (!file) return fail(ESRCH, "open '{}'", path);
+  std::vector<IdRange> ranges;
+  for (IdRange range; file >> range.inside >> range.outside >> range.count;) ranges.push_back(range);
+  return ranges;
 }
 
 Result<void> become_root_of_namespace() {

@@ -4,8 +4,10 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "base/error.h"
 #include "base/fd.h"
@@ -43,6 +45,18 @@ Result<void> deny_setgroups(pid_t pid);
 
 // The lines of a uid_map or gid_map file.
 std::string format_id_map(std::span<const IdRange> ranges);
+
+// NS_GET_PARENT of a user namespace. None: it is the first one, or the caller's own (as far up as it can see).
+Result<std::optional<Fd>> parent_user_namespace(int fd);
+
+// NS_GET_OWNER_UID: who made the user namespace, as the caller's numbers the users.
+Result<uid_t> owner_of_user_namespace(int fd);
+
+// The id outside that the id inside is, by the lines of a map; none if it is not mapped.
+std::optional<uint32_t> map_out(std::span<const IdRange> ranges, uint32_t inside);
+
+// The maps of the process as the caller sees them. Errors: ESRCH, EINVAL.
+Result<std::vector<IdRange>> id_map_of(pid_t pid, IdKind kind);
 
 // Real, effective and saved ids 0 in the caller's user namespace; supplementary groups stay.
 Result<void> become_root_of_namespace();

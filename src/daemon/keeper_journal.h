@@ -1,0 +1,40 @@
+// The journal of an instance's engine, kept by the keeper.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "keeper/store.h"
+#include "kernel/journal.h"
+
+namespace loopfs::daemon {
+
+// Names of items: "instance/ID" (the channel and the user namespace), "device/ID/N", "control/ID",
+// "open/ID/HANDLE" (the kernel device that it has open).
+class KeeperJournal final : public kernel::Journal {
+ public:
+  KeeperJournal(keeper::Store* store, uint64_t instance) : store_(store), instance_(instance) {}
+
+  Result<void> put(const kernel::DeviceRecord& record) override;
+  void drop(uint32_t number) override;
+  void put_control(const engine::NodeOwner& owner) override;
+  Result<void> put_open(uint64_t handle, int native) override;
+  void drop_open(uint64_t handle) override;
+
+  // Everything of the instance but the instance itself.
+  void drop_all(const std::vector<uint32_t>& devices);
+
+ private:
+  std::string name(const char* kind, uint64_t key) const;
+
+  keeper::Store* const store_;
+  const uint64_t instance_;
+};
+
+std::string encode_device(const kernel::DeviceRecord& record);
+Result<kernel::DeviceRecord> decode_device(const std::string& text);
+std::string encode_owner(const engine::NodeOwner& owner);
+Result<engine::NodeOwner> decode_owner(const std::string& text);
+
+}  // namespace loopfs::daemon

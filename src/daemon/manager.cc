@@ -1,0 +1,396 @@
+#include "daemon/manager.h"
+
+#include <fcntl.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "sys/loop_device.h"
+#include "sys/mount_api.h"
+
+namespace loopfs::daemon {
+namespace {
+
+constexpr unsigned kMostThreads = 4096;
+constexpr unsigned kClosingWidth = 4;
+constexpr std::chrono::milliseconds kSweepEvery{250};
+constexpr std::chrono::seconds kPatience{3};
+constexpr uint64_t kSerialsOfServer = uint64_t{1} << 24;  // open files that one server process can tell apart
+
+std::vector<std::string> split(const std::string& name) {
+  std::vector<std::string> parts;
+  size_t start = 0;
+  for (size_t at; (at = name.find('/', start)) != std::string::npos; start = at + 1) {
+    parts.push_back(name.substr(start, at - start));
+  }
+  parts.push_back(name.substr(start));
+  return parts;
+}
+
+uint64_t to_number(const std::string& text) {
+  uint64_t number = 0;
+  std::from_chars(text.data(), text.data() + text.size(), number);
+  return number;
+}
+
+std::string item_name(uint64_t id) {
+  return fmt::format("instance/{}", id);
+}
+
+// The id outside that was asked for, or the namespace's root.
+Result<uint32_t> choose(std::optional<uint32_t> inside, const std::vector<sys::IdRange>& map, uint32_t root,
+                        const char* option) {
+  if (!inside) return root;
+  const auto outside = sys::map_out(map, *inside);
+  if (!outside) return fail(EINVAL, "{}={}: not mapped in the user namespace", option, *inside);
+  return *outside;
+}
+
+}  // namespace
+
+Manager::Manager(Options options)
+    : options_(std::move(options)),
+      device_limits_({.what = "loop devices",
+                      .first_namespace = sys::user_namespace_of(::getpid()).value_or(sys::NamespaceId{}),
+                      .first_default = options_.config.limits().devices_per_user}),
+      instance_limits_({.what = "instances",
+                        .first_namespace = sys::user_namespace_of(::getpid()).value_or(sys::NamespaceId{}),
+                        .first_default = options_.config.limits().instances_per_user}),
+      threads_(kMostThreads) {}
+
+Result<std::unique_ptr<Manager>> Manager::create(Options options, std::vector<keeper::Item> kept) {
+  std::unique_ptr<Manager> manager(new Manager(std::move(options)));
+  auto hub = fusefs::Hub::create();
+  if (!hub) return propagate(hub);
+  manager->hub_ = std::move(*hub);
+  auto pool = kernel::DevicePool::create(manager->options_.devices);
+  if (!pool) return propagate(pool);
+  manager->pool_ = std::move(*pool);
+  if (auto restored = manager->restore(std::move(kept)); !restored) return propagate(restored);
+  manager->caretaker_ = std::thread([raw = manager.get()] { raw->care(); });
+  return manager;
+}
+
+Manager::~Manager() {
+  stop();
+}
+
+bool Manager::stop() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+    changed_.notify_all();
+  }
+  if (caretaker_.joinable()) caretaker_.join();
+  hub_.reset();  // requests that are not read yet are the next server's
+  bool idle = true;
+  for (const auto& [id, instance] : instances_) {
+    idle = instance->requests->drain(kPatience) && instance->closing->drain(kPatience) && idle;
+  }
+  return threads_.stop(kPatience) && idle;
+}
+
+void Manager::apply_rules(const Lineage& lineage) {
+  const auto rules = options_.config.rules_for(lineage.owner, groups_of(lineage.owner));
+  const policy::Level outermost = lineage.chain.back();
+  if (rules.devices != options_.config.limits().devices_per_user) device_limits_.set_limit(outermost, rules.devices);
+  if (rules.instances != options_.config.limits().instances_per_user) {
+    instance_limits_.set_limit(outermost, rules.instances);
+  }
+}
+
+Result<std::shared_ptr<Instance>> Manager::build(InstanceRecord record, Fd channel, Fd user_namespace,
+                                                 Lineage lineage) {
+  auto instance = std::make_shared<Instance>();
+  const uint64_t id = record.id;
+  instance->user_namespace = std::move(user_namespace);
+  instance->lineage = std::move(lineage);
+  instance->journal = std::make_unique<KeeperJournal>(options_.store, id);
+  instance->requests = base::Lane::create(
+      &threads_, static_cast<unsigned>(options_.config.limits().requests_per_instance));
+  instance->closing = base::Lane::create(&threads_, kClosingWidth);
+  instance->engine = std::make_shared<kernel::KernelEngine>(kernel::KernelEngine::Options{
+      .pool = pool_.get(),
+      .watch = &watch_,
+      .journal = instance->journal.get(),
+      .closing = instance->closing,
+      .max = record.max,
+      .uid = record.uid,
+      .gid = record.gid,
+      .mode = record.mode,
+      .fuse_backing = options_.fuse_backing,
+      .charge = [this, chain = instance->lineage.chain]() -> Result<kernel::Charge> {
+        auto charge = device_limits_.charge(chain);
+        if (!charge) {
+          ++refusals_;
+          return propagate(charge);
+        }
+        return kernel::Charge(std::make_shared<policy::Charge>(std::move(*charge)));
+      },
+      .tell = [this, id](const char* what, uint32_t number, uint32_t kernel_device) {
+        if (std::string_view(what) == "bind") ++binds_;
+        if (std::string_view(what) == "clear") ++clears_;
+        events_.emit({.what = what, .instance = id, .device = number, .kernel_device = kernel_device});
+      }});
+  fusefs::InstanceServer::SharedOptions server{
+      .engine = instance->engine.get(),
+      .channel = std::move(channel),
+      .user_namespace = instance->user_namespace.get(),
+      .device = record.device,
+      .root_uid = record.root_uid,
+      .root_gid = record.root_gid,
+      .session = {.hub = hub_.get(),
+                  .lane = instance->requests,
+                  .begun_with = record.begun_with,
+                  .on_begin =
+                      [this, record](std::span<const std::byte> request) mutable {
+                        if (!record.begun_with.empty()) return;
+                        record.begun_with.assign(request.begin(), request.end());
+                        (void)options_.store->set_payload(item_name(record.id), record.encode());
+                      },
+                  .on_gone = [this, id] { ended(id); }},
+      .serials_from = epoch_ * kSerialsOfServer};
+  auto made = fusefs::InstanceServer::create_shared(std::move(server));
+  if (!made) return propagate(made);
+  instance->server = std::move(*made);
+  instance->record = std::move(record);
+  return instance;
+}
+
+Result<Manager::Mounted> Manager::mount(Tenant tenant, const MountOptions& options) {
+  Lineage lineage{tenant.chain, tenant.owner, tenant.first_namespace};
+  const auto rules = options_.config.rules_for(tenant.owner, groups_of(tenant.owner));
+  if (!rules.allow) return fail(EPERM, "make an instance: user {} may not, by the configuration", tenant.owner);
+  if (!tenant.admin) return fail(EPERM, "make an instance: needs CAP_SYS_ADMIN in the user namespace");
+  const uint64_t most = options_.config.limits().devices_per_instance;
+  if (options.max && (*options.max == 0 || *options.max > most)) {
+    return fail(EINVAL, "max={}: from 1 to {} is possible here", *options.max, most);
+  }
+  auto uid = choose(options.uid, tenant.uids, tenant.root_uid, "uid");
+  auto gid = choose(options.gid, tenant.gids, tenant.root_gid, "gid");
+  if (!uid) return propagate(uid);
+  if (!gid) return propagate(gid);
+  apply_rules(lineage);
+  auto charge = instance_limits_.charge(tenant.chain);
+  if (!charge) {
+    ++refusals_;
+    return propagate(charge);
+  }
+  Fd channel(::open("/dev/fuse", O_RDWR | O_CLOEXEC));
+  if (!channel.valid()) return errno_fail("open '/dev/fuse'");
+  auto mount = sys::mount_fuse(channel.get(), {.source = "loopfs",
+                                               .subtype = "loopfs",
+                                               .attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC});
+  if (!mount) return propagate(mount);
+  auto device = sys::device_of_mount(mount->get());
+  if (!device) return propagate(device);
+  InstanceRecord record{.max = options.max ? options.max : std::optional(static_cast<uint32_t>(most)),
+                        .uid = *uid,
+                        .gid = *gid,
+                        .mode = options.mode.value_or(0600),
+                        .root_uid = tenant.root_uid,
+                        .root_gid = tenant.root_gid,
+                        .device = *device};
+  {
+    const std::lock_guard lock(mutex_);
+    record.id = next_id_++;
+  }
+  const uint64_t id = record.id;
+  const int kept[] = {channel.get(), tenant.user_namespace.get()};
+  if (auto put = options_.store->put(item_name(id), record.encode(), kept); !put) return propagate(put);
+  auto instance = build(std::move(record), std::move(channel), std::move(tenant.user_namespace), std::move(lineage));
+  if (!instance) {
+    (void)options_.store->drop(item_name(id));
+    return propagate(instance);
+  }
+  (*instance)->charge = std::move(*charge);
+  {
+    const std::lock_guard lock(mutex_);
+    instances_[id] = *instance;
+    changed_.notify_all();
+  }
+  if (auto started = (*instance)->server->start(); !started) {
+    ended(id);
+    return propagate(started);
+  }
+  ++mounts_;
+  events_.emit({.what = "mount", .instance = id});
+  return Mounted{id, std::move(*mount)};
+}
+
+// On the instance's lane.
+void Manager::ended(uint64_t id) {
+  std::shared_ptr<Instance> instance;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = instances_.find(id);
+    if (found == instances_.end()) return;
+    instance = std::move(found->second);
+    instances_.erase(found);
+  }
+  std::vector<uint32_t> devices;
+  for (const auto& node : instance->engine->nodes()) {
+    if (node.kind == engine::NodeId::Kind::kDevice) devices.push_back(node.device);
+  }
+  linger(instance->engine->end());
+  instance->journal->drop_all(devices);
+  (void)options_.store->drop(item_name(id));
+  events_.emit({.what = "unmount", .instance = id});
+  // Its own threads cannot wait for themselves.
+  threads_.run([instance = std::move(instance)]() mutable {
+    while (!instance->requests->drain(kPatience)) {
+    }
+    instance->server->stop();
+    instance.reset();
+  });
+}
+
+void Manager::linger(std::vector<kernel::KernelEngine::Remains> remains) {
+  const std::lock_guard lock(mutex_);
+  std::ranges::move(remains, std::back_inserter(lingering_));
+  changed_.notify_all();
+}
+
+void Manager::care() {
+  std::unique_lock lock(mutex_);
+  bool spares = true;
+  while (!stopping_) {
+    if (instances_.empty() && lingering_.empty()) {
+      if (spares) pool_->remove_spares();
+      spares = false;
+      changed_.wait(lock);
+      continue;
+    }
+    spares = true;
+    std::vector<std::shared_ptr<Instance>> all;
+    for (const auto& [id, instance] : instances_) all.push_back(instance);
+    std::erase_if(lingering_, [this](const auto& left) {
+      if (left.binding->bound()) return false;
+      pool_->give_back(left.binding->number());
+      return true;
+    });
+    lock.unlock();
+    for (const auto& instance : all) instance->engine->sweep();
+    all.clear();
+    lock.lock();
+    if (!stopping_) changed_.wait_for(lock, kSweepEvery);
+  }
+}
+
+Result<void> Manager::restore(std::vector<keeper::Item> kept) {
+  std::map<uint64_t, std::vector<keeper::Item*>> parts;
+  std::vector<std::pair<InstanceRecord, keeper::Item*>> found;
+  for (keeper::Item& item : kept) {
+    const auto name = split(item.name);
+    if (item.name == "epoch") epoch_ = to_number(item.payload);
+    if (name.size() < 2) continue;
+    if (name[0] == "instance") {
+      auto record = InstanceRecord::decode(item.payload);
+      if (!record) return propagate(record);
+      found.emplace_back(std::move(*record), &item);
+    } else {
+      parts[to_number(name[1])].push_back(&item);
+    }
+  }
+  if (auto put = options_.store->put("epoch", std::to_string(++epoch_), {}); !put) return put;
+  for (auto& [record, item] : found) {
+    next_id_ = std::max(next_id_, record.id + 1);
+    const uint64_t id = record.id;
+    auto restored = restore_instance(std::move(record), std::move(item->fds), parts[id]);
+    if (!restored) spdlog::error("instance {}: {}", id, restored.error().message());
+  }
+  release_orphans();
+  if (!found.empty()) spdlog::info("{} instances taken over", found.size());
+  return {};
+}
+
+Result<void> Manager::restore_instance(InstanceRecord record, std::vector<Fd> fds,
+                                       std::vector<keeper::Item*> parts) {
+  if (fds.size() != 2) return fail(EINVAL, "{} descriptors kept", fds.size());
+  auto lineage = lineage_of(fds[1].get(), record.root_uid);
+  if (!lineage) return propagate(lineage);
+  apply_rules(*lineage);
+  auto charge = instance_limits_.charge(lineage->chain);
+  const uint64_t id = record.id;
+  auto instance = build(std::move(record), std::move(fds[0]), std::move(fds[1]), std::move(*lineage));
+  if (!instance) return propagate(instance);
+  if (charge) (*instance)->charge = std::move(*charge);
+  std::vector<kernel::DeviceRecord> devices;
+  std::optional<engine::NodeOwner> control;
+  for (keeper::Item* part : parts) {
+    if (part->name.starts_with("device/")) {
+      auto device = decode_device(part->payload);
+      if (device) devices.push_back(std::move(*device));
+    } else if (part->name.starts_with("control/")) {
+      if (auto owner = decode_owner(part->payload)) control = *owner;
+    }
+  }
+  (*instance)->engine->restore(devices, control);
+  for (keeper::Item* part : parts) {
+    if (!part->name.starts_with("open/") || part->fds.size() != 1) continue;
+    const uint64_t number = to_number(split(part->name).back());
+    const auto handle = fusefs::decode_handle(number);
+    if (!handle) continue;
+    auto node = (*instance)->engine->reopen(handle->node, handle->options, std::move(part->fds[0]));
+    if (node) (*instance)->server->handles()->adopt(number, std::move(*node));
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    instances_[id] = *instance;
+  }
+  return (*instance)->server->start();
+}
+
+// Devices of instances that ended without a server to see it, and of servers whose keeper is gone, too.
+void Manager::release_orphans() {
+  for (const uint32_t number : sys::loop_devices_from(options_.devices.first)) {
+    if (!pool_->owns(number) || !sys::loop_facts(number)) continue;
+    const bool known = std::ranges::any_of(instances_, [number](const auto& entry) {
+      return entry.second->engine->has_kernel_device(number);
+    });
+    if (known) continue;
+    auto device = sys::open_loop_device(number, 0, O_RDONLY | O_NONBLOCK);
+    if (!device) continue;
+    auto binding = kernel::Binding::of(number, device->get(), "");
+    (void)sys::set_autoclear(device->get());
+    pool_->adopt(number);
+    if (binding) lingering_.push_back({*binding, nullptr});
+  }
+}
+
+bool Manager::may_see(const Tenant& tenant, const Instance& instance) const {
+  if (tenant.first_namespace && tenant.admin) return true;
+  return std::ranges::any_of(instance.lineage.chain, [&](const policy::Level& level) {
+    return level == tenant.chain.front() || (level.user_namespace == tenant.id && level.uid == tenant.root_uid);
+  });
+}
+
+std::vector<std::shared_ptr<Instance>> Manager::instances(const Tenant& tenant) {
+  std::vector<std::shared_ptr<Instance>> seen;
+  const std::lock_guard lock(mutex_);
+  for (const auto& [id, instance] : instances_) {
+    if (may_see(tenant, *instance)) seen.push_back(instance);
+  }
+  return seen;
+}
+
+Counts Manager::counts() {
+  Counts counts{.mounts_total = mounts_, .binds_total = binds_, .clears_total = clears_, .refusals_total = refusals_};
+  std::vector<std::shared_ptr<Instance>> all;
+  {
+    const std::lock_guard lock(mutex_);
+    counts.instances = instances_.size();
+    counts.lingering = lingering_.size();
+    for (const auto& [id, instance] : instances_) all.push_back(instance);
+  }
+  for (const auto& instance : all) {
+    const auto [devices, bound] = instance->engine->numbers();
+    counts.devices += devices;
+    counts.bound += bound;
+  }
+  return counts;
+}
+
+}  // namespace loopfs::daemon

@@ -1,0 +1,93 @@
+#include "daemon/server.h"
+
+#include <signal.h>
+#include <spdlog/spdlog.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "daemon/manager.h"
+#include "daemon/metrics.h"
+#include "daemon/service.h"
+#include "keeper/keeper.h"
+#include "keeper/store.h"
+#include "sys/process.h"
+#include "varlink/server.h"
+
+namespace loopfs::daemon {
+namespace {
+
+constexpr size_t kMostConnections = 512;
+
+Result<int> wait_for_signal() {
+  sigset_t signals;
+  ::sigemptyset(&signals);
+  for (const int signal : {SIGTERM, SIGINT, SIGQUIT, SIGUSR1}) ::sigaddset(&signals, signal);
+  int received = 0;
+  if (const int error = ::sigwait(&signals, &received); error != 0) return fail(error, "sigwait");
+  return received;
+}
+
+// Before any thread starts: all inherit the mask.
+void block_signals() {
+  sigset_t signals;
+  ::sigemptyset(&signals);
+  for (const int signal : {SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGHUP, SIGPIPE}) ::sigaddset(&signals, signal);
+  ::sigprocmask(SIG_BLOCK, &signals, nullptr);
+}
+
+Result<Fd> listening_socket(std::vector<keeper::Item>& kept) {
+  for (keeper::Item& item : kept) {
+    if (item.name == keeper::kListenItem && !item.fds.empty()) return std::move(item.fds.front());
+  }
+  return fail(ENOENT, "the keeper has no listening socket");
+}
+
+Result<int> run(const ServerOptions& options) {
+  auto config = policy::Config::load(options.config);
+  if (!config) return propagate(config);
+  spdlog::set_level(spdlog::level::from_str(config->daemon().log_level));
+  for (const auto& warning : config->warnings()) spdlog::warn("{}", warning);
+  sys::raise_descriptor_limit();
+  keeper::Store store{Fd(options.store)};
+  auto kept = store.load();
+  if (!kept) return propagate(kept);
+  auto socket = listening_socket(*kept);
+  if (!socket) return propagate(socket);
+  const std::string metrics_file = config->daemon().metrics;
+  const std::chrono::seconds metrics_interval(config->daemon().metrics_interval);
+  const size_t connections_per_user = config->limits().connections_per_user;
+  auto manager = Manager::create({.config = std::move(*config), .devices = {.first = options.first_device}, .store = &store},
+                                 std::move(*kept));
+  if (!manager) return propagate(manager);
+  auto server = varlink::Server::create({.socket = std::move(*socket),
+                                         .information = {"loopfs", "loopfsd", LOOPFS_VERSION, "https://loopfs.io"},
+                                         .interfaces = {manager_interface(manager->get())},
+                                         .max_connections = kMostConnections,
+                                         .max_connections_per_uid = connections_per_user});
+  if (!server) return propagate(server);
+  if (auto started = (*server)->start(); !started) return propagate(started);
+  const MetricsFile metrics(metrics_file, metrics_interval, manager->get());
+  if (auto told = store.ready(); !told) return propagate(told);
+  spdlog::info("ready");
+  auto signal = wait_for_signal();
+  if (!signal) return propagate(signal);
+  (*server)->stop();
+  const int status = *signal == SIGUSR1 ? keeper::kReplaceStatus : 0;
+  // Threads that are stuck in somebody's file system cannot be waited for; the kernel ends them with us.
+  if (!(*manager)->stop()) ::_exit(status);
+  return status;
+}
+
+}  // namespace
+
+int serve(const ServerOptions& options) {
+  block_signals();
+  auto status = run(options);
+  if (status) return *status;
+  spdlog::critical("{}", status.error().message());
+  return 1;
+}
+
+}  // namespace loopfs::daemon

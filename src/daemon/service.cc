@@ -1,0 +1,276 @@
+#include "daemon/service.h"
+
+#include <grp.h>
+#include <pwd.h>
+#include <sys/sysmacros.h>
+
+#include <nlohmann/json.hpp>
+
+#include "varlink/call.h"
+
+namespace loopfs::daemon {
+namespace {
+
+using varlink::Call;
+using varlink::Json;
+
+constexpr char kDescription[] = R"(# Private loop devices for containers. Numbers of users and groups are
+# those of the caller's user namespace where a method takes them, and of the daemon's where it returns them.
+# Errors of the system carry "errno" and "message".
+interface io.loopfs.Manager
+
+type Partition (number: int, start: int, size: int)
+
+# kernel_device: the host's name of the device, "loop100003"; absent while the device is free.
+type Device (
+  number: int,
+  kernel_device: ?string,
+  device: int,
+  backing_file: ?string,
+  size: int,
+  offset: int,
+  sizelimit: int,
+  logical_block_size: int,
+  read_only: bool,
+  autoclear: bool,
+  partscan: bool,
+  direct_io: bool,
+  partitions: []Partition
+)
+
+# owner: who made the container's user namespace; root_uid: root in it. user_namespace: its inode number.
+type Instance (
+  id: int,
+  owner: int,
+  root_uid: int,
+  user_namespace: int,
+  max: int,
+  devices: []Device
+)
+
+type Limit (user_namespace: int, uid: int, used: int, limit: ?int)
+
+# A new instance, as a detached mount, which comes with the reply. It lives as long as that mount.
+method Mount(max: ?int, uid: ?int, gid: ?int, mode: ?int) -> (instance: int)
+
+# The caller's instances; root of the machine sees all. instance: only this one.
+method List(instance: ?int) -> (instances: []Instance)
+
+# With "more": every change from now on. what: mount, unmount, add, bind, clear, remove.
+method Events() -> (
+  what: string,
+  instance: int,
+  device: ?int,
+  kernel_device: ?string,
+  microseconds: int,
+  lost: int
+)
+
+# What is counted, in "devices" and "instances".
+method Limits() -> (devices: []Limit, instances: []Limit)
+
+# Root of the machine only. limit: none for the configured one.
+method SetLimit(kind: string, uid: int, limit: ?int) -> ()
+
+method Counts() -> (
+  instances: int,
+  devices: int,
+  bound: int,
+  lingering: int,
+  mounts_total: int,
+  binds_total: int,
+  clears_total: int,
+  refusals_total: int
+)
+
+error System (errno: int, message: string)
+)";
+
+constexpr std::chrono::milliseconds kEventPatience{500};
+
+void fail_call(Call& call, const Error& error) {
+  (void)call.error("io.loopfs.Manager.System", {{"errno", error.code}, {"message", error.what}});
+}
+
+// An optional number of the parameters; what is none, or out of range, ends the call.
+struct BadParameter {
+  std::string name;
+};
+
+std::optional<uint64_t> number_of(const Call& call, const char* name, uint64_t most) {
+  const auto found = call.parameters().find(name);
+  if (found == call.parameters().end() || found->is_null()) return std::nullopt;
+  if (!found->is_number_unsigned() || found->get<uint64_t>() > most) throw BadParameter{name};
+  return found->get<uint64_t>();
+}
+
+std::optional<uint32_t> small_number_of(const Call& call, const char* name, uint32_t most = UINT32_MAX - 1) {
+  const auto number = number_of(call, name, most);
+  if (!number) return std::nullopt;
+  return static_cast<uint32_t>(*number);
+}
+
+void mount(Manager& manager, Call& call) {
+  auto tenant = tenant_of(call.peer());
+  if (!tenant) return fail_call(call, tenant.error());
+  const MountOptions options{.max = small_number_of(call, "max"),
+                             .uid = small_number_of(call, "uid"),
+                             .gid = small_number_of(call, "gid"),
+                             .mode = small_number_of(call, "mode", 0777)};
+  auto mounted = manager.mount(std::move(*tenant), options);
+  if (!mounted) return fail_call(call, mounted.error());
+  const int fd = mounted->mount.get();
+  (void)call.reply({{"instance", mounted->instance}}, std::span(&fd, 1));
+}
+
+Json to_json(const engine::DeviceState& state) {
+  Json json = {{"number", state.number},
+               {"device", state.device},
+               {"size", state.size},
+               {"offset", state.offset},
+               {"sizelimit", state.sizelimit},
+               {"logical_block_size", state.logical_block_size},
+               {"read_only", state.read_only},
+               {"autoclear", state.autoclear},
+               {"partscan", state.partscan},
+               {"direct_io", state.direct_io},
+               {"partitions", Json::array()}};
+  if (state.bound) {
+    json["kernel_device"] = fmt::format("loop{}", minor(state.device));
+    json["backing_file"] = state.backing_file;
+  }
+  for (const auto& partition : state.partitions) {
+    json["partitions"].push_back(
+        {{"number", partition.number}, {"start", partition.start}, {"size", partition.size}});
+  }
+  return json;
+}
+
+Json to_json(Instance& instance) {
+  Json devices = Json::array();
+  for (const auto& state : instance.engine->snapshot()) devices.push_back(to_json(state));
+  return {{"id", instance.record.id},
+          {"owner", instance.lineage.owner},
+          {"root_uid", instance.record.root_uid},
+          {"user_namespace", instance.lineage.chain.front().user_namespace.inode},
+          {"max", instance.record.max.value_or(instance::kMostDevices)},
+          {"devices", std::move(devices)}};
+}
+
+// With "more", an instance a reply: all of them may be more than one message can have.
+void list(Manager& manager, Call& call) {
+  auto tenant = tenant_of(call.peer());
+  if (!tenant) return fail_call(call, tenant.error());
+  const auto wanted = number_of(call, "instance", UINT64_MAX);
+  Json all = Json::array();
+  for (const auto& instance : manager.instances(*tenant)) {
+    if (wanted && instance->record.id != *wanted) continue;
+    Json json = to_json(*instance);
+    if (call.wants_more()) {
+      if (!call.reply_continues({{"instances", Json::array({std::move(json)})}})) return;
+    } else {
+      all.push_back(std::move(json));
+    }
+  }
+  if (!call.reply({{"instances", std::move(all)}})) fail_call(call, {EMSGSIZE, "list the instances: ask with \"more\""});
+}
+
+void events(Manager& manager, Call& call) {
+  if (!call.wants_more()) {
+    (void)call.expected_more();
+    return;
+  }
+  auto tenant = tenant_of(call.peer());
+  if (!tenant) return fail_call(call, tenant.error());
+  std::map<uint64_t, bool> seen;  // instances that the tenant may see, also after their end
+  const auto reader = manager.events().follow();
+  while (!call.peer_gone()) {
+    const auto event = reader->next(kEventPatience);
+    if (!event) continue;
+    if (!seen.contains(event->instance)) {
+      seen[event->instance] = tenant->first_namespace && tenant->admin;
+      for (const auto& instance : manager.instances(*tenant)) seen[instance->record.id] = true;
+    }
+    if (!seen[event->instance]) continue;
+    Json json = {{"what", event->what},
+                 {"instance", event->instance},
+                 {"microseconds", event->microseconds},
+                 {"lost", event->lost}};
+    if (event->device) json["device"] = *event->device;
+    if (event->kernel_device != 0) json["kernel_device"] = fmt::format("loop{}", event->kernel_device);
+    if (!call.reply_continues(std::move(json))) return;
+  }
+}
+
+Json to_json(const std::vector<policy::Usage>& usages, const Tenant& tenant) {
+  const bool all = tenant.first_namespace && tenant.admin;
+  Json json = Json::array();
+  for (const auto& usage : usages) {
+    if (!all && !(usage.level == tenant.chain.front())) continue;
+    Json entry = {{"user_namespace", usage.level.user_namespace.inode},
+                  {"uid", usage.level.uid},
+                  {"used", usage.used}};
+    if (usage.limit != policy::kUnlimited) entry["limit"] = usage.limit;
+    json.push_back(std::move(entry));
+  }
+  return json;
+}
+
+void limits(Manager& manager, Call& call) {
+  auto tenant = tenant_of(call.peer());
+  if (!tenant) return fail_call(call, tenant.error());
+  (void)call.reply({{"devices", to_json(manager.device_limits().list(), *tenant)},
+                    {"instances", to_json(manager.instance_limits().list(), *tenant)}});
+}
+
+void set_limit(Manager& manager, Call& call) {
+  auto tenant = tenant_of(call.peer());
+  if (!tenant) return fail_call(call, tenant.error());
+  if (!tenant->first_namespace || !tenant->admin) return fail_call(call, {EPERM, "set a limit: only root may"});
+  const auto kind = call.parameters().find("kind");
+  if (kind == call.parameters().end() || (*kind != "devices" && *kind != "instances")) throw BadParameter{"kind"};
+  const auto uid = small_number_of(call, "uid");
+  if (!uid) throw BadParameter{"uid"};
+  const auto limit = number_of(call, "limit", UINT32_MAX);
+  policy::Limits& which = *kind == "devices" ? manager.device_limits() : manager.instance_limits();
+  const policy::Level level{tenant->id, *uid};
+  limit ? which.set_limit(level, *limit) : which.clear_limit(level);
+  (void)call.reply();
+}
+
+void counts(Manager& manager, Call& call) {
+  const Counts counts = manager.counts();
+  (void)call.reply({{"instances", counts.instances},
+                    {"devices", counts.devices},
+                    {"bound", counts.bound},
+                    {"lingering", counts.lingering},
+                    {"mounts_total", counts.mounts_total},
+                    {"binds_total", counts.binds_total},
+                    {"clears_total", counts.clears_total},
+                    {"refusals_total", counts.refusals_total}});
+}
+
+varlink::Handler handler(Manager* manager, void (*method)(Manager&, Call&)) {
+  return [manager, method](Call& call) {
+    try {
+      method(*manager, call);
+    } catch (const BadParameter& parameter) {
+      (void)call.invalid_parameter(parameter.name);
+    }
+  };
+}
+
+}  // namespace
+
+varlink::Interface manager_interface(Manager* manager) {
+  return {.name = "io.loopfs.Manager",
+          .description = kDescription,
+          .methods = {{"Mount", handler(manager, mount)},
+                      {"List", handler(manager, list)},
+                      {"Events", handler(manager, events)},
+                      {"Limits", handler(manager, limits)},
+                      {"SetLimit", handler(manager, set_limit)},
+                      {"Counts", handler(manager, counts)}}};
+}
+
+}  // namespace loopfs::daemon
