@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 
-#include "sys/loop_device.h"
 
 namespace loopfs::kernel {
 namespace {
@@ -12,8 +11,8 @@ constexpr int kTries = 64;
 }  // namespace
 
 Result<std::unique_ptr<DevicePool>> DevicePool::create(const Options& options) {
-  if (options.count == 0 || options.first >= sys::kLoopNumbers ||
-      options.count > sys::kLoopNumbers - options.first) {
+  if (options.count == 0 || options.first >= kEndOfNumbers ||
+      options.count > kEndOfNumbers - options.first) {
     return fail(EINVAL, "loop devices {} to {}", options.first, uint64_t{options.first} + options.count);
   }
   auto control = sys::open_loop_control();

@@ -10,6 +10,8 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "instance/node.h"
+#include "sys/loop_device.h"
 
 namespace loopfs::kernel {
 
@@ -19,6 +21,9 @@ namespace loopfs::kernel {
 // is offered to anybody. Thread-safe.
 class DevicePool {
  public:
+  // Numbers from here on are never those of kernel devices.
+  static constexpr uint32_t kEndOfNumbers = sys::kLoopNumbers - instance::kMostDevices;
+
   struct Options {
     uint32_t first = 100000;
     uint32_t count = 100000;

@@ -15,8 +15,15 @@ namespace {
 using engine::DeviceState;
 using engine::NodeAttributes;
 
+// What stat(2) shows of a device that is free: a number that no kernel device has, so that nobody takes it for
+// the host's device of that number, in sysfs or elsewhere.
+dev_t number_while_free(const NodeId& id) {
+  if (id.kind == NodeId::Kind::kControl) return engine::device_number(id);
+  return makedev(7, DevicePool::kEndOfNumbers + id.device);
+}
+
 DeviceState describe(uint32_t number, const std::shared_ptr<Binding>& binding) {
-  DeviceState state{.number = number, .device = engine::device_number(NodeId::of_device(number))};
+  DeviceState state{.number = number, .device = number_while_free(NodeId::of_device(number))};
   const auto facts = binding && binding->bound() ? sys::loop_facts(binding->number()) : std::nullopt;
   if (!facts) return state;
   state.device = makedev(7, binding->number());
@@ -254,7 +261,7 @@ std::vector<NodeId> KernelEngine::nodes() {
 std::optional<NodeAttributes> KernelEngine::attributes(NodeId id) {
   std::unique_lock lock(mutex_);
   engine::NodeOwner owner = control_owner_;
-  NodeAttributes node{.id = id, .device = engine::device_number(id)};
+  NodeAttributes node{.id = id, .device = number_while_free(id)};
   if (id.kind != NodeId::Kind::kControl) {
     settle(lock, id.device);
     Slot* slot = find(id.device);
