@@ -363,7 +363,7 @@ void Manager::release_orphans() {
 bool Manager::may_see(const Tenant& tenant, const Instance& instance) const {
   if (tenant.first_namespace && tenant.admin) return true;
   return std::ranges::any_of(instance.lineage.chain, [&](const policy::Level& level) {
-    return level == tenant.chain.front() || (level.user_namespace == tenant.id && level.uid == tenant.root_uid);
+    return level == policy::Level{tenant.id, tenant.uid};
   });
 }
 

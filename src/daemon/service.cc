@@ -6,6 +6,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "daemon/filesystem.h"
+#include "sys/loop_device.h"
 #include "varlink/call.h"
 
 namespace loopfs::daemon {
@@ -19,7 +21,15 @@ constexpr char kDescription[] = R"(# Private loop devices for containers. Number
 # Errors of the system carry "errno" and "message".
 interface io.loopfs.Manager
 
-type Partition (number: int, start: int, size: int)
+type Partition (
+  number: int,
+  device: int,
+  start: int,
+  size: int,
+  uuid: string,
+  label: string,
+  read_only: bool
+)
 
 # kernel_device: the host's name of the device, "loop100003"; absent while the device is free.
 type Device (
@@ -31,6 +41,13 @@ type Device (
   offset: int,
   sizelimit: int,
   logical_block_size: int,
+  physical_block_size: int,
+  io_minimum: int,
+  io_optimal: int,
+  discard_granularity: int,
+  read_ahead: int,
+  rotational: bool,
+  disk_sequence: int,
   read_only: bool,
   autoclear: bool,
   partscan: bool,
@@ -55,6 +72,32 @@ method Mount(max: ?int, uid: ?int, gid: ?int, mode: ?int) -> (instance: int)
 
 # The caller's instances; root of the machine sees all. instance: only this one.
 method List(instance: ?int) -> (instances: []Instance)
+
+# A file system of the kernel's on a device of the caller's instance, where the configuration lets the caller
+# have it: a detached mount, idmapped to the instance's user namespace, comes with the reply. attributes:
+# MOUNT_ATTR_*. mounted: false: by the configuration, or its type, this is for a FUSE program to do.
+method MountFilesystem(
+  instance: int,
+  device: int,
+  partition: int,
+  type: string,
+  options: string,
+  attributes: int,
+  read_only: bool
+) -> (mounted: bool)
+
+# BLKRRPART of a device of the caller's instance, which the kernel refuses to user namespaces.
+method RereadPartitions(instance: int, device: int) -> ()
+
+# BLKPG. operation: 1 add, 2 delete, 3 resize; start and length in bytes.
+method EditPartition(
+  instance: int,
+  device: int,
+  operation: int,
+  partition: int,
+  start: int,
+  length: int
+) -> ()
 
 # With "more": every change from now on. what: mount, unmount, add, bind, clear, remove.
 method Events() -> (
@@ -130,6 +173,13 @@ Json to_json(const engine::DeviceState& state) {
                {"offset", state.offset},
                {"sizelimit", state.sizelimit},
                {"logical_block_size", state.logical_block_size},
+               {"physical_block_size", state.physical_block_size},
+               {"io_minimum", state.io_minimum},
+               {"io_optimal", state.io_optimal},
+               {"discard_granularity", state.discard_granularity},
+               {"read_ahead", state.read_ahead},
+               {"rotational", state.rotational},
+               {"disk_sequence", state.disk_sequence},
                {"read_only", state.read_only},
                {"autoclear", state.autoclear},
                {"partscan", state.partscan},
@@ -141,7 +191,13 @@ Json to_json(const engine::DeviceState& state) {
   }
   for (const auto& partition : state.partitions) {
     json["partitions"].push_back(
-        {{"number", partition.number}, {"start", partition.start}, {"size", partition.size}});
+        {{"number", partition.number},
+         {"device", partition.device},
+         {"start", partition.start},
+         {"size", partition.size},
+         {"uuid", partition.uuid},
+         {"label", partition.label},
+         {"read_only", partition.read_only}});
   }
   return json;
 }
@@ -199,6 +255,80 @@ void events(Manager& manager, Call& call) {
     if (event->device) json["device"] = *event->device;
     if (event->kernel_device != 0) json["kernel_device"] = fmt::format("loop{}", event->kernel_device);
     if (!call.reply_continues(std::move(json))) return;
+  }
+}
+
+std::string text_of(const Call& call, const char* name) {
+  const auto found = call.parameters().find(name);
+  if (found == call.parameters().end() || !found->is_string()) throw BadParameter{name};
+  return found->get<std::string>();
+}
+
+uint64_t wanted_number_of(const Call& call, const char* name, uint64_t most) {
+  const auto number = number_of(call, name, most);
+  if (!number) throw BadParameter{name};
+  return *number;
+}
+
+// The instance that the call is about, if the caller is root where it belongs.
+std::shared_ptr<Instance> own_instance(Manager& manager, Call& call, const Tenant& tenant) {
+  const uint64_t id = wanted_number_of(call, "instance", UINT64_MAX);
+  for (auto& instance : manager.instances(tenant)) {
+    if (instance->record.id == id) return std::move(instance);
+  }
+  fail_call(call, {ENOENT, fmt::format("instance {}", id)});
+  return nullptr;
+}
+
+void mount_filesystem(Manager& manager, Call& call) {
+  auto tenant = tenant_of(call.peer());
+  if (!tenant) return fail_call(call, tenant.error());
+  FilesystemRequest request{.device = static_cast<uint32_t>(wanted_number_of(call, "device", UINT32_MAX)),
+                            .partition = static_cast<uint32_t>(wanted_number_of(call, "partition", UINT32_MAX)),
+                            .type = text_of(call, "type"),
+                            .options = text_of(call, "options"),
+                            .attributes = wanted_number_of(call, "attributes", UINT32_MAX)};
+  if (const auto flag = call.parameters().find("read_only"); flag != call.parameters().end()) {
+    if (!flag->is_boolean()) throw BadParameter{"read_only"};
+    request.read_only = flag->get<bool>();
+  }
+  const auto instance = own_instance(manager, call, *tenant);
+  if (!instance) return;
+  const auto rules = manager.config().rules_for(instance->lineage.owner, groups_of(instance->lineage.owner));
+  auto mounted = mount_filesystem(*instance, rules, request);
+  if (!mounted) return fail_call(call, mounted.error());
+  if (!*mounted) {
+    (void)call.reply({{"mounted", false}});
+    return;
+  }
+  const int fd = (*mounted)->get();
+  (void)call.reply({{"mounted", true}}, std::span(&fd, 1));
+}
+
+void answer(Call& call, const Result<void>& result) {
+  if (!result) return fail_call(call, result.error());
+  (void)call.reply();
+}
+
+void reread_partitions(Manager& manager, Call& call) {
+  auto tenant = tenant_of(call.peer());
+  if (!tenant) return fail_call(call, tenant.error());
+  const auto device = static_cast<uint32_t>(wanted_number_of(call, "device", UINT32_MAX));
+  if (const auto instance = own_instance(manager, call, *tenant)) {
+    answer(call, instance->engine->reread_partitions(device));
+  }
+}
+
+void edit_partition(Manager& manager, Call& call) {
+  auto tenant = tenant_of(call.peer());
+  if (!tenant) return fail_call(call, tenant.error());
+  const auto device = static_cast<uint32_t>(wanted_number_of(call, "device", UINT32_MAX));
+  const sys::PartitionEdit edit{.operation = static_cast<int>(wanted_number_of(call, "operation", 3)),
+                                .number = static_cast<int>(wanted_number_of(call, "partition", INT32_MAX)),
+                                .start = static_cast<int64_t>(wanted_number_of(call, "start", INT64_MAX)),
+                                .length = static_cast<int64_t>(wanted_number_of(call, "length", INT64_MAX))};
+  if (const auto instance = own_instance(manager, call, *tenant)) {
+    answer(call, instance->engine->edit_partition(device, edit));
   }
 }
 
@@ -267,6 +397,9 @@ varlink::Interface manager_interface(Manager* manager) {
           .description = kDescription,
           .methods = {{"Mount", handler(manager, mount)},
                       {"List", handler(manager, list)},
+                      {"MountFilesystem", handler(manager, mount_filesystem)},
+                      {"RereadPartitions", handler(manager, reread_partitions)},
+                      {"EditPartition", handler(manager, edit_partition)},
                       {"Events", handler(manager, events)},
                       {"Limits", handler(manager, limits)},
                       {"SetLimit", handler(manager, set_limit)},

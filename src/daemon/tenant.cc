@@ -54,6 +54,7 @@ Result<Tenant> tenant_of(const varlink::Peer& peer) {
   tenant.chain = std::move(lineage->chain);
   tenant.owner = lineage->owner;
   tenant.first_namespace = lineage->first_namespace;
+  tenant.uid = peer.uid;
   tenant.root_uid = *root_uid;
   tenant.root_gid = *root_gid;
   tenant.admin = ((status->effective_capabilities >> CAP_SYS_ADMIN) & 1) != 0;

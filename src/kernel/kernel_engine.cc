@@ -387,6 +387,22 @@ Result<std::unique_ptr<engine::MountHold>> KernelEngine::hold_for_mount(NodeId i
                                       facts->logical_block_size);
 }
 
+Result<void> KernelEngine::reread_partitions(uint32_t number) {
+  const auto bound = binding(number);
+  if (!bound) return fail(ENXIO, "loop{}: not bound", number);
+  auto device = bound->open(0, O_RDONLY);
+  if (!device) return propagate(device);
+  return sys::reread_partitions(device->get());
+}
+
+Result<void> KernelEngine::edit_partition(uint32_t number, const sys::PartitionEdit& edit) {
+  const auto bound = binding(number);
+  if (!bound) return fail(ENXIO, "loop{}: not bound", number);
+  auto device = bound->open(0, O_RDONLY);
+  if (!device) return propagate(device);
+  return sys::edit_partition(device->get(), edit);
+}
+
 void KernelEngine::sweep() {
   const std::lock_guard lock(mutex_);
   for (auto& [number, slot] : slots_) refresh(slot);

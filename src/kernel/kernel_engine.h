@@ -95,6 +95,10 @@ class KernelEngine final : public engine::Engine, public std::enable_shared_from
   std::optional<engine::DeviceState> state(uint32_t number) override;
   Result<std::unique_ptr<engine::MountHold>> hold_for_mount(NodeId id, bool write) override;
 
+  // What the kernel wants CAP_SYS_ADMIN of the first user namespace for. Errors: ENXIO, and the kernel's.
+  Result<void> reread_partitions(uint32_t number);
+  Result<void> edit_partition(uint32_t number, const sys::PartitionEdit& edit);
+
   // For handles.
   Result<int> add(int64_t number);
   Result<int> get_free();

@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/blkpg.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/sysmacros.h>
@@ -133,6 +134,21 @@ Result<void> set_autoclear(int device) {
   if (!info) return propagate(info);
   info->lo_flags |= LO_FLAGS_AUTOCLEAR;
   if (::ioctl(device, LOOP_SET_STATUS64, &*info) < 0) return errno_fail("LOOP_SET_STATUS64");
+  return {};
+}
+
+Result<void> reread_partitions(int device) {
+  if (::ioctl(device, BLKRRPART) < 0) return errno_fail("BLKRRPART");
+  return {};
+}
+
+Result<void> edit_partition(int device, const PartitionEdit& edit) {
+  blkpg_partition partition{};
+  partition.pno = edit.number;
+  partition.start = edit.start;
+  partition.length = edit.length;
+  blkpg_ioctl_arg argument{.op = edit.operation, .flags = 0, .datalen = sizeof partition, .data = &partition};
+  if (::ioctl(device, BLKPG, &argument) < 0) return errno_fail("BLKPG");
   return {};
 }
 

@@ -45,6 +45,17 @@ Result<loop_info64> loop_status(int device);
 // Errors: ENXIO unbound.
 Result<void> set_autoclear(int device);
 
+// BLKRRPART. Errors: EINVAL without LO_FLAGS_PARTSCAN, EBUSY a partition is in use.
+Result<void> reread_partitions(int device);
+
+// BLKPG. Errors: as the kernel's.
+struct PartitionEdit {
+  int operation = 0;  // BLKPG_*
+  int number = 0;
+  int64_t start = 0, length = 0;  // bytes
+};
+Result<void> edit_partition(int device, const PartitionEdit& edit);
+
 // What sysfs tells of a device, without asking its backing file's file system.
 struct LoopFacts {
   bool autoclear = false, partscan = false, direct_io = false, read_only = false;

@@ -113,6 +113,16 @@ Result<void> attach_mount(int mount_fd, int directory_fd, const std::string& pat
   return {};
 }
 
+Result<void> map_mount(int mount_fd, int user_namespace) {
+  struct mount_attr attributes = {};
+  attributes.attr_set = MOUNT_ATTR_IDMAP;
+  attributes.userns_fd = static_cast<uint64_t>(user_namespace);
+  if (::mount_setattr(mount_fd, "", AT_EMPTY_PATH, &attributes, sizeof attributes) != 0) {
+    return errno_fail("map the mount's ids");
+  }
+  return {};
+}
+
 Result<void> set_mount_attributes(int mount_fd, uint64_t set, uint64_t clear, bool recursive) {
   struct mount_attr attributes = {};
   attributes.attr_set = set;

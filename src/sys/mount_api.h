@@ -44,6 +44,10 @@ Result<Fd> clone_tree(int directory_fd, const std::string& path, bool recursive)
 // Attaches the detached mount at `path` below `directory_fd`; an empty path means directory_fd itself.
 Result<void> attach_mount(int mount_fd, int directory_fd, const std::string& path);
 
+// MOUNT_ATTR_IDMAP: ids 0, 1, ... on the file system are those of the user namespace. The mount must be detached.
+// Errors: EINVAL the file system cannot, EPERM.
+Result<void> map_mount(int mount_fd, int user_namespace);
+
 // Sets and clears MOUNT_ATTR_* of the mount at the fd. Errors: EPERM if one of them is locked.
 Result<void> set_mount_attributes(int mount_fd, uint64_t set, uint64_t clear, bool recursive);
 
