@@ -1,15 +1,23 @@
 #include "cli/run.h"
 
+#include <fcntl.h>
+#include <sys/mount.h>
+
 #include <algorithm>
 #include <cstdio>
 
+#include "client/daemon_engine.h"
+#include "client/manager_client.h"
 #include "engine/user_engine.h"
 #include "fusefs/instance_server.h"
+#include "fusefs/node_table.h"
 #include "mounter/agent.h"
 #include "mounter/config.h"
+#include "mounter/mount_plan.h"
 #include "sandbox/dev_links.h"
 #include "sandbox/sandbox.h"
 #include "supervisor/filter.h"
+#include "supervisor/loop_ioctls.h"
 #include "supervisor/supervisor.h"
 #include "sys/process.h"
 #include "view/layout.h"
@@ -32,7 +40,10 @@ class Run {
   Result<int> operator()() {
     // Both fork, and a fork wants a process with one thread: before any server starts.
     if (auto made = start_processes(); !made) return propagate(made);
-    if (auto served = start_servers(); !served) return propagate(served);
+    sys::raise_descriptor_limit();  // each device and each mount takes some; the command keeps its own limit
+    auto served = uses_daemon() ? start_daemon_engine() : start_user_engine();
+    if (!served) return propagate(served);
+    if (auto started = start_views(); !started) return propagate(started);
     if (auto attached = sandbox_->attach_views(); !attached) return propagate(attached);
     if (auto supervised = start_supervisor(); !supervised) return propagate(supervised);
     if (auto started = sandbox_->start_command(); !started) return propagate(started);
@@ -52,8 +63,9 @@ class Run {
     sandbox::Options wanted{.command = options_.command,
                             .root = options_.root,
                             .binds = options_.binds,
-                            .install_filter = supervisor::install_filter,
+                            .install_filter = [this] { return supervisor::install_filter(uses_daemon()); },
                             .report = [this](const std::string& line) { tell(line); }};
+    if (uses_daemon()) wanted.mount_instance = [this] { return mount_instance(); };
     for (const auto& part : view::kParts) wanted.views.push_back({part.name, part.target});
     auto sandbox = sandbox::Sandbox::prepare(std::move(wanted));
     if (!sandbox) return propagate(sandbox);
@@ -61,11 +73,37 @@ class Run {
     return {};
   }
 
-  Result<void> start_servers() {
-    sys::raise_descriptor_limit();  // each device and each mount takes some; the command keeps its own limit
-    engine_ = engine::UserEngine::create(
+  bool uses_daemon() const { return options_.engine == "kernel"; }
+
+  // In the sandbox's user namespace, where the instance is to belong.
+  Result<sandbox::InstanceMount> mount_instance() const {
+    auto mounted = client::ManagerClient(options_.socket).mount(options_.max);
+    if (!mounted) return propagate(mounted, "loopfsd");
+    return sandbox::InstanceMount{mounted->instance, std::move(mounted->mount)};
+  }
+
+  Result<void> start_daemon_engine() {
+    manager_ = std::make_unique<client::ManagerClient>(options_.socket);
+    nodes_.reset(::openat(sandbox_->dev_directory(), "loopfs", O_PATH | O_DIRECTORY | O_CLOEXEC));
+    Fd nodes(::fcntl(nodes_.get(), F_DUPFD_CLOEXEC, 0));
+    if (!nodes.valid()) return errno_fail("open '/dev/loopfs' of the sandbox");
+    auto engine = client::DaemonEngine::create(
+        {.client = manager_.get(), .instance = sandbox_->instance_id(), .nodes = std::move(nodes)});
+    if (!engine) return propagate(engine);
+    daemon_engine_ = engine->get();
+    engine_ = std::move(*engine);
+    links_ = std::make_unique<sandbox::DevLinks>(sandbox_->dev_directory());
+    engine_->add_observer(links_.get());
+    daemon_engine_->start();
+    return {};
+  }
+
+  Result<void> start_user_engine() {
+    auto engine = engine::UserEngine::create(
         {.max = options_.max,
          .initial_devices = std::min(options_.max.value_or(kInitialDevices), kInitialDevices)});
+    user_engine_ = engine.get();
+    engine_ = std::move(engine);
     links_ = std::make_unique<sandbox::DevLinks>(sandbox_->dev_directory());
     engine_->add_observer(links_.get());
     for (const auto& node : engine_->nodes()) links_->node_added(node);
@@ -76,11 +114,14 @@ class Run {
     if (!instance) return propagate(instance);
     instance_ = std::move(*instance);
     engine_->add_observer(instance_.get());
+    return instance_->start();
+  }
+
+  Result<void> start_views() {
     auto views =
         view::ViewServer::create({.engine = engine_.get(), .channels = sandbox_->take_view_channels()});
     if (!views) return propagate(views);
     views_ = std::move(*views);
-    if (auto started = instance_->start(); !started) return started;
     views_->start();
     return {};
   }
@@ -104,11 +145,46 @@ class Run {
                                                 .programs = std::move(programs_),
                                                 .instance_device = sandbox_->instance_device(),
                                                 .invalidate = [this](auto node) { invalidate(node.device); },
-                                                .report = [this](const std::string& line) { tell(line); }});
+                                                .report = [this](const std::string& line) { tell(line); },
+                                                .mount_by_kernel = kernel_mounts(),
+                                                .ioctls = loop_ioctls()});
     if (!made) return propagate(made);
     supervisor_ = std::move(*made);
     supervisor_->start();
     return {};
+  }
+
+  // Unset: all mounts are for FUSE programs.
+  std::function<Result<std::optional<Fd>>(engine::NodeId, const std::string&, uint64_t, const std::string&)>
+  kernel_mounts() const {
+    if (!uses_daemon()) return nullptr;
+    return [manager = manager_.get(), instance = sandbox_->instance_id()](
+               engine::NodeId node, const std::string& type, uint64_t flags, const std::string& data) {
+      return manager->mount_filesystem(instance, {.node = node,
+                                                  .type = type,
+                                                  .options = data,
+                                                  .attributes = mounter::attributes_of_flags(flags),
+                                                  .read_only = (flags & MS_RDONLY) != 0});
+    };
+  }
+
+  std::unique_ptr<supervisor::LoopIoctls> loop_ioctls() const {
+    if (!uses_daemon()) return nullptr;
+    client::ManagerClient* manager = manager_.get();
+    const uint64_t instance = sandbox_->instance_id();
+    return std::make_unique<supervisor::LoopIoctls>(supervisor::LoopIoctls::Options{
+        .instance_device = sandbox_->instance_device(),
+        .nodes = nodes_.get(),
+        .node_of_inode = [](ino_t number) -> std::optional<engine::NodeId> {
+          const auto inode = fusefs::inode_of_number(number);
+          if (!inode) return std::nullopt;
+          return inode->node;
+        },
+        .changed = [engine = daemon_engine_] { engine->refresh(); },
+        .reread_partitions = [=](uint32_t device) { return manager->reread_partitions(instance, device); },
+        .edit_partition = [=](uint32_t device, const sys::PartitionEdit& edit) {
+          return manager->edit_partition(instance, device, edit);
+        }});
   }
 
   // What the user may want to know, and can do without.
@@ -118,6 +194,7 @@ class Run {
 
   // The device and its partitions are nodes of their own for the kernel, but show the same bytes.
   void invalidate(uint32_t device) {
+    if (!instance_) return;  // the kernel's devices share one cache
     for (const auto& node : engine_->nodes()) {
       if (node.kind != engine::NodeId::Kind::kControl && node.device == device) instance_->invalidate(node);
     }
@@ -128,7 +205,8 @@ class Run {
     agent_->stop();
     if (supervisor_) supervisor_->stop();
     views_->stop();
-    engine_->end();
+    if (user_engine_ == nullptr) return;  // the instance ends with its mounts, and the daemon sees to that
+    user_engine_->end();
     instance_->wait_until_closed(std::chrono::seconds(mounter::Agent::kSecondsToFinish));
     instance_->stop();
   }
@@ -137,7 +215,11 @@ class Run {
   mounter::ProgramTable programs_;
   std::unique_ptr<mounter::Agent> agent_;
   std::unique_ptr<sandbox::Sandbox> sandbox_;
-  std::unique_ptr<engine::UserEngine> engine_;
+  std::unique_ptr<client::ManagerClient> manager_;  // of loopfsd, if that serves the instance
+  Fd nodes_;                                        // the sandbox's /dev/loopfs, likewise
+  std::unique_ptr<engine::Engine> engine_;          // one of the two that follow
+  engine::UserEngine* user_engine_ = nullptr;
+  client::DaemonEngine* daemon_engine_ = nullptr;
   std::unique_ptr<sandbox::DevLinks> links_;
   std::unique_ptr<fusefs::InstanceServer> instance_;
   std::unique_ptr<view::ViewServer> views_;

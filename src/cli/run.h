@@ -15,7 +15,8 @@ struct RunOptions {
   std::string root;                  // --root: another root file system; empty: the host's
   std::vector<sandbox::Bind> binds;  // --bind, in order; both paths absolute
   std::optional<uint32_t> max;       // --max: devices of the instance
-  std::string engine = "user";
+  std::string engine = "user";       // --engine: who serves the devices; "kernel": loopfsd
+  std::string socket = "/run/loopfs/io.loopfs.Manager";  // --socket: of loopfsd
   std::string config;  // --config: read in place of the user's and the system's file; empty: those
   bool quiet = false;  // -q: nothing but errors of loopfs itself on stderr
 };

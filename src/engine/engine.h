@@ -135,6 +135,9 @@ class Engine {
  public:
   virtual ~Engine() = default;
 
+  // The device or partition whose st_rdev this is.
+  virtual std::optional<NodeId> node_of_device(dev_t device);
+
   // Observers must outlive the engine, and are added before the first request.
   virtual void add_observer(Observer* observer) = 0;
 

@@ -101,6 +101,10 @@ void mark_deleted(DeviceState& state, Backing& backing) {
 
 }  // namespace
 
+std::optional<NodeId> Engine::node_of_device(dev_t device) {
+  return engine::node_of_device(device);
+}
+
 std::unique_ptr<UserEngine> UserEngine::create(const Options& options) {
   auto core = std::make_shared<Core>(options);
   Transaction change(*core);

@@ -12,12 +12,13 @@
 
 namespace loopfs::mounter {
 
-enum class Operation { kStat, kMount, kUnmount, kClone, kRemount, kServed };
+enum class Operation { kStat, kMount, kUnmount, kClone, kRemount, kServed, kAttach };
 
 // Every path is one of the caller's: the worker resolves it in the caller's namespaces, root and directory.
 // With the request go these descriptors, in this order: see Caller; for kMount also `listener` and, unless
 // `device_path` is set, the image. kServed: a mount of what a program of the caller's serves; `options` has
-// the data of its mount(2), and its /dev/fuse goes with the request in the image's place.
+// the data of its mount(2), and its /dev/fuse goes with the request in the image's place. kAttach: a detached
+// mount goes there.
 struct Request {
   Operation operation = Operation::kStat;
   std::string path;    // the target; of kStat: what to look at

@@ -77,6 +77,8 @@ class Worker {
         return remount();
       case Operation::kServed:
         return mount_served();
+      case Operation::kAttach:
+        return attach_given();
       case Operation::kMount:
         break;
     }
@@ -404,6 +406,13 @@ class Worker {
     outcome.fds.emplace_back(::fcntl(program.pidfd.get(), F_DUPFD_CLOEXEC, 0));
     outcome.fds.push_back(std::move(fuse->channel));
     return outcome;
+  }
+
+  Outcome attach_given() const {
+    auto target = open_target();
+    if (!target) return failed(target.error());
+    if (auto attached = attach(fd(kImage), target->get()); !attached) return failed(attached.error());
+    return done();
   }
 
   // A program of the caller's own (ntfs-3g, as mount.ntfs) is to serve the target.

@@ -18,7 +18,7 @@ enum class Act : uint32_t {
   kNamespaces,        // the user namespace wants its maps
   kInstanceChannels,  // fds
   kViewChannels,      // fds
-  kTree,              // fds: /dev, the user namespace; device: st_dev of the instance
+  kTree,              // fds: /dev, the user namespace; device: st_dev of the instance; value: its id
   kInit,              // value: init's pid, as loopfs counts
   kDone,              // what was asked for
   kListener,          // fds: the listener

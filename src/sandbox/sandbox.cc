@@ -41,6 +41,7 @@ struct State {
   Fd dev;
   Fd user_namespace;
   dev_t device = 0;
+  uint64_t instance = 0;
   std::vector<Fd> instance_channels;
   std::vector<Fd> view_channels;
 
@@ -175,6 +176,7 @@ Result<void> State::take_tree(Note note) {
   dev = std::move(note.fds[0]);
   user_namespace = std::move(note.fds[1]);
   device = note.device;
+  instance = static_cast<uint32_t>(note.value);
   return {};
 }
 
@@ -236,6 +238,7 @@ int Sandbox::dev_directory() const { return state_->dev.get(); }
 int Sandbox::user_namespace() const { return state_->user_namespace.get(); }
 int Sandbox::init_pidfd() const { return state_->init.get(); }
 dev_t Sandbox::instance_device() const { return state_->device; }
+uint64_t Sandbox::instance_id() const { return state_->instance; }
 
 Result<void> Sandbox::attach_views() {
   auto attached = state_->ask(Act::kAttachViews, Act::kDone);

@@ -27,6 +27,12 @@ struct ViewMount {
   std::string target;
 };
 
+// An instance that another process serves.
+struct InstanceMount {
+  uint64_t id = 0;
+  Fd mount;  // detached
+};
+
 struct Options {
   std::vector<std::string> command;  // argv; looked up in PATH inside the sandbox
   std::string root;                  // directory that becomes "/"; empty: the caller's file system
@@ -34,6 +40,10 @@ struct Options {
   std::vector<ViewMount> views;      // targets that do not exist are left out
   unsigned channels = 8;             // /dev/fuse descriptors of the instance, one a server thread
   unsigned view_channels = 2;
+
+  // Makes the instance; runs as root of the sandbox's user namespace, in a process of its own. Unset: the
+  // instance is to be served through take_instance_channels().
+  std::function<Result<InstanceMount>()> mount_instance;
 
   // Installs the seccomp filter on the calling thread and returns its listener. Runs in the sandbox's first
   // process, single-threaded. EBUSY: another listener is in charge. Unset: no filter.
@@ -72,6 +82,7 @@ class Sandbox {
   int user_namespace() const;  // borrowed
   int init_pidfd() const;      // borrowed
   dev_t instance_device() const;  // st_dev of everything in the instance
+  uint64_t instance_id() const;   // of InstanceMount
 
   // Covers the places in Options::views. The view's server must be running.
   Result<void> attach_views();

@@ -125,25 +125,35 @@ Result<void> send_channels(int control, Act act, const std::vector<Fd>& channels
 
 Result<void> mount_fuse_file_systems(InitialState& state) {
   const uint64_t attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
-  auto instance = mount_with_channels(
-      {.source = "loopfs", .subtype = "loopfs", .root_mode = S_IFDIR | 0755, .attributes = attributes},
-      state.options->channels);
-  if (!instance) return propagate(instance);
+  FuseMount instance;
+  uint64_t id = 0;
+  if (state.options->mount_instance) {
+    auto made = state.options->mount_instance();
+    if (!made) return propagate(made);
+    instance.mount = std::move(made->mount);
+    id = made->id;
+  } else {
+    auto made = mount_with_channels(
+        {.source = "loopfs", .subtype = "loopfs", .root_mode = S_IFDIR | 0755, .attributes = attributes},
+        state.options->channels);
+    if (!made) return propagate(made);
+    instance = std::move(*made);
+  }
   auto view = mount_with_channels(
       {.source = "loopfs-view", .subtype = "loopfs", .root_mode = S_IFDIR | 0755, .attributes = attributes},
       state.options->view_channels);
   if (!view) return propagate(view);
-  auto device = sys::device_of_mount(instance->mount.get());
+  auto device = sys::device_of_mount(instance.mount.get());
   if (!device) return propagate(device);
-  for (const auto& [mount, name] : {std::pair(instance->mount.get(), kInstanceName), std::pair(view->mount.get(), kViewName)}) {
+  for (const auto& [mount, name] : {std::pair(instance.mount.get(), kInstanceName), std::pair(view->mount.get(), kViewName)}) {
     if (auto attached = sys::attach_mount(mount, state.dev.get(), name); !attached) return attached;
   }
-  if (auto sent = send_channels(state.control, Act::kInstanceChannels, instance->channels); !sent) return sent;
+  if (auto sent = send_channels(state.control, Act::kInstanceChannels, instance.channels); !sent) return sent;
   if (auto sent = send_channels(state.control, Act::kViewChannels, view->channels); !sent) return sent;
   const Fd user_namespace(::open("/proc/self/ns/user", O_RDONLY | O_CLOEXEC));
   if (!user_namespace.valid()) return errno_fail("open '/proc/self/ns/user'");
   const int fds[] = {state.dev.get(), user_namespace.get()};
-  return send_note(state.control, Act::kTree, 0, fds, *device);
+  return send_note(state.control, Act::kTree, static_cast<int32_t>(id), fds, *device);
 }
 
 Result<void> build(InitialState& state) {

@@ -8,6 +8,7 @@
 
 #include <memory>
 
+#include "supervisor/loop_ioctls.h"
 #include "sys/process.h"
 #include "sys/seccomp.h"
 
@@ -26,7 +27,13 @@ int add_architectures(scmp_filter_ctx context) {
   return 0;
 }
 
-int add_rules(scmp_filter_ctx context) {
+// The kernel looks at the low half of an ioctl's number only: so must the filter.
+int add_ioctl(scmp_filter_ctx context, uint32_t action, unsigned long command) {
+  return ::seccomp_rule_add(context, action, SCMP_SYS(ioctl), 1,
+                            SCMP_A1(SCMP_CMP_MASKED_EQ, 0xffffffffUL, command & 0xffffffffUL));
+}
+
+int add_rules(scmp_filter_ctx context, bool loop_ioctls) {
   // umount: i386 has both.
   for (const int call : {SCMP_SYS(mount), SCMP_SYS(umount2), SCMP_SYS(umount)}) {
     if (const int code = ::seccomp_rule_add(context, SCMP_ACT_NOTIFY, call, 0); code != 0) return code;
@@ -34,23 +41,24 @@ int add_rules(scmp_filter_ctx context) {
   if (const int code = ::seccomp_rule_add(context, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(fsopen), 0); code != 0)
     return code;
   for (const unsigned long command : {TIOCSTI, TIOCLINUX}) {
-    // The kernel looks at the low half only: so must the filter.
-    const int code = ::seccomp_rule_add(context, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(ioctl), 1,
-                                        SCMP_A1(SCMP_CMP_MASKED_EQ, 0xffffffffUL, command));
-    if (code != 0) return code;
+    if (const int code = add_ioctl(context, SCMP_ACT_ERRNO(EPERM), command); code != 0) return code;
+  }
+  if (!loop_ioctls) return 0;
+  for (const unsigned long command : trapped_loop_ioctls()) {
+    if (const int code = add_ioctl(context, SCMP_ACT_NOTIFY, command); code != 0) return code;
   }
   return 0;
 }
 
 }  // namespace
 
-Result<Fd> install_filter() {
+Result<Fd> install_filter(bool loop_ioctls) {
   const std::unique_ptr<void, void (*)(void*)> context(::seccomp_init(SCMP_ACT_ALLOW), ::seccomp_release);
   if (!context) return fail(ENOMEM, "seccomp_init");
   // A call of an architecture that is not listed is none of ours.
   ::seccomp_attr_set(context.get(), SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_ALLOW);
   if (const int code = add_architectures(context.get()); code != 0) return fail(-code, "seccomp_arch_add");
-  if (const int code = add_rules(context.get()); code != 0) return fail(-code, "seccomp_rule_add");
+  if (const int code = add_rules(context.get(), loop_ioctls); code != 0) return fail(-code, "seccomp_rule_add");
   auto code = sys::compile_filter(context.get());
   if (!code) return propagate(code);
   const sock_fprog program{static_cast<unsigned short>(code->size()), code->data()};

@@ -9,9 +9,9 @@ namespace loopfs::supervisor {
 // Installs it on the calling thread, for all it starts from here on, and returns its listener: mount(2) and
 // umount2(2) wait there; fsopen(2) is ENOSYS, so that libmount falls back to mount(2); the ioctls that type
 // into or paste from the terminal, which the sandbox shares with its user, are EPERM. All else is allowed by
-// its number alone, which the kernel remembers: it costs nothing. Errors: EBUSY another listener is in
-// charge.
-Result<Fd> install_filter();
+// its number alone, which the kernel remembers: it costs nothing. With `loop_ioctls`, those of
+// trapped_loop_ioctls() wait there, too. Errors: EBUSY another listener is in charge.
+Result<Fd> install_filter(bool loop_ioctls);
 
 // Whether the listener that is in charge of this process is a loopfs supervisor: it then serves our sandbox
 // too.

@@ -139,6 +139,10 @@ void Supervisor::receive() {
 void Supervisor::dispatch(const sys::Notification& notification) {
   const int listener = options_.listener.get();
   const Target target(listener, notification);
+  if (options_.ioctls && is_call(notification, "ioctl")) {
+    in_thread(notification, [this](const Target& caller) { return options_.ioctls->perform(caller); });
+    return;
+  }
   if (is_call(notification, "umount2") || is_call(notification, "umount")) {
     if (mounts_.empty()) {
       (void)sys::continue_notification(listener, notification.id);
@@ -224,7 +228,8 @@ Supervisor::Answer Supervisor::mount(const Target& target) {
   if (!S_ISBLK(found.mode)) return wants_device ? Answer(ENOTBLK) : std::nullopt;
   // Not a node of any instance: the kernel knows what it thinks of that.
   if (!found.on_fuse) return std::nullopt;
-  const auto node = engine::node_of_device(found.node);
+  const bool own = found.device == options_.instance_device;
+  const auto node = own ? options_.engine->node_of_device(found.node) : engine::node_of_device(found.node);
   if (!node) return std::nullopt;
   auto data = target.text(4);
   if (!data) return code_of(data.error());
@@ -237,7 +242,7 @@ Supervisor::Answer Supervisor::mount(const Target& target) {
   wanted.name = "/dev/" + node->name();
   wanted.instance = found.device;
   wanted.inode = found.inode;
-  if (found.device == options_.instance_device) wanted.node = *node;
+  if (own) wanted.node = *node;
   return wanted.type == "fuseblk" ? mount_served(target, wanted) : mount_device(target, wanted);
 }
 
@@ -276,6 +281,11 @@ Supervisor::Answer Supervisor::mount_device(const Target& target, const Wanted& 
     if (answer != EBUSY || --tries == 0) return answer;
     mounts_.wait_for_change();
   }
+  if (wanted.node && options_.mount_by_kernel) {
+    auto mounted = options_.mount_by_kernel(*wanted.node, wanted.type, wanted.flags, wanted.data);
+    if (!mounted) return code_of(mounted.error());
+    if (*mounted) return attach(target, wanted, **mounted);
+  }
   // Without a program the image is looked at all the same: mount(8) tries every type of /proc/filesystems on
   // what it does not recognise, and only a file system that is there lacks its program.
   const mounter::Program* known = options_.programs.find(wanted.type);
@@ -306,6 +316,19 @@ Supervisor::Answer Supervisor::mount_device(const Target& target, const Wanted& 
                                       program.command.front(), program.package));
   }
   return answer;
+}
+
+// A mount of the kernel's: from here on it is between the sandbox and the kernel.
+Supervisor::Answer Supervisor::attach(const Target& target, const Wanted& wanted, const Fd& mount) {
+  mounter::Request request;
+  request.operation = mounter::Operation::kAttach;
+  request.path = wanted.target_path;
+  request.notification = target.notification().id;
+  std::vector<int> fds = borrowed(wanted.places);
+  fds.push_back(target.listener());
+  fds.push_back(mount.get());
+  auto answer = options_.agent->ask(request, fds);
+  return answer ? answer->reply.error : code_of(answer.error());
 }
 
 // The same superblock at one more place.

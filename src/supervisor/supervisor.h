@@ -17,6 +17,7 @@
 #include "engine/engine.h"
 #include "mounter/agent.h"
 #include "mounter/config.h"
+#include "supervisor/loop_ioctls.h"
 #include "supervisor/mounts.h"
 #include "supervisor/target.h"
 
@@ -36,6 +37,11 @@ class Supervisor {
     dev_t instance_device = 0;                       // st_dev of the instance's nodes
     std::function<void(engine::NodeId)> invalidate;  // drops what the kernel has cached of the node's device
     std::function<void(const std::string&)> report;  // one line to the user; on any thread
+    // Mounts that the kernel makes for the sandbox; none: a FUSE program is to. Unset: always.
+    std::function<Result<std::optional<Fd>>(engine::NodeId, const std::string& type, uint64_t flags,
+                                            const std::string& data)>
+        mount_by_kernel;
+    std::unique_ptr<LoopIoctls> ioctls;  // if the filter traps them
   };
   static Result<std::unique_ptr<Supervisor>> create(Options options);
   ~Supervisor();
@@ -53,8 +59,8 @@ class Supervisor {
   template <typename Act>
   void in_thread(const sys::Notification& notification, Act act);
 
-  // What to answer: an errno or 0. None: the kernel is to perform the call.
-  using Answer = std::optional<int>;
+  // What to answer. None: the kernel is to perform the call.
+  using Answer = std::optional<sys::CallResult>;
   Answer mount(const Target& target);
   Answer remount(const Target& target);
   Answer unmount(const Target& target);
@@ -63,6 +69,7 @@ class Supervisor {
   class Turn;
   Answer mount_served(const Target& target, const Wanted& wanted);
   Answer mount_device(const Target& target, const Wanted& wanted);
+  Answer attach(const Target& target, const Wanted& wanted, const Fd& mount);
   void caution(const mounter::Program& program, const std::string& source);
   Answer mount_again(const Target& target, const Wanted& wanted, const Mounts::Known& known);
   Answer remount_writable(const Target& target, const Wanted& wanted, const Mounts::Known& known);

@@ -111,6 +111,11 @@ Result<void> configure_loop_device(int device, const loop_config& config) {
   return {};
 }
 
+Result<void> clear_loop_device(int device) {
+  if (::ioctl(device, LOOP_CLR_FD) < 0) return errno_fail("LOOP_CLR_FD");
+  return {};
+}
+
 Result<uint64_t> disk_sequence(int device) {
   uint64_t sequence = 0;
   if (::ioctl(device, BLKGETDISKSEQ, &sequence) < 0) return errno_fail("BLKGETDISKSEQ");

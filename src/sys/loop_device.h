@@ -33,6 +33,10 @@ Result<Fd> open_loop_device(uint32_t number, uint32_t partition, int flags);
 // LOOP_CONFIGURE. Errors: EBUSY, EINVAL, as the kernel's.
 Result<void> configure_loop_device(int device, const loop_config& config);
 
+// LOOP_CLR_FD. Newer kernels unbind at the last close only, older ones at once if nobody else has it open.
+// Errors: ENXIO unbound.
+Result<void> clear_loop_device(int device);
+
 // BLKGETDISKSEQ: another number for each file that any device is bound to.
 Result<uint64_t> disk_sequence(int device);
 // BLKGETSIZE64, in bytes.

@@ -1,5 +1,6 @@
 #include "sys/seccomp.h"
 
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
@@ -61,11 +62,23 @@ bool notification_valid(int listener, uint64_t id) {
   return ::ioctl(listener, SECCOMP_IOCTL_NOTIF_ID_VALID, &id) == 0;
 }
 
-Result<void> answer_notification(int listener, uint64_t id, int error) {
+Result<void> answer_notification(int listener, uint64_t id, const CallResult& result) {
   seccomp_notif_resp response{};
   response.id = id;
-  response.error = -error;
+  response.error = -result.error;
+  response.val = result.error == 0 ? result.value : 0;
   return respond(listener, response);
+}
+
+Result<void> replace_descriptor(int listener, uint64_t id, int own_fd, int number, bool close_on_exec) {
+  seccomp_notif_addfd request{};
+  request.id = id;
+  request.flags = SECCOMP_ADDFD_FLAG_SETFD;
+  request.srcfd = static_cast<uint32_t>(own_fd);
+  request.newfd = static_cast<uint32_t>(number);
+  request.newfd_flags = close_on_exec ? O_CLOEXEC : 0;
+  if (::ioctl(listener, SECCOMP_IOCTL_NOTIF_ADDFD, &request) < 0) return errno_fail("SECCOMP_IOCTL_NOTIF_ADDFD");
+  return {};
 }
 
 Result<void> continue_notification(int listener, uint64_t id) {

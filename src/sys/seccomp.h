@@ -36,8 +36,25 @@ Result<std::optional<Notification>> receive_notification(int listener);
 // Whether the caller still waits. After a read of its memory or of /proc: only if so was that the caller's.
 bool notification_valid(int listener, uint64_t id);
 
-// The caller's system call returns `error` as errno, or 0. A caller that is gone is no error.
-Result<void> answer_notification(int listener, uint64_t id, int error);
+// What a system call comes to: an errno, or a value.
+struct CallResult {
+  int error = 0;
+  int64_t value = 0;
+
+  CallResult(int code) : error(code) {}  // NOLINT: an errno is one
+  static CallResult of_value(int64_t number) {
+    CallResult result(0);
+    result.value = number;
+    return result;
+  }
+  bool operator==(const CallResult&) const = default;
+};
+
+// The caller's system call comes to that. A caller that is gone is no error.
+Result<void> answer_notification(int listener, uint64_t id, const CallResult& result);
+
+// The caller's descriptor `number` becomes a duplicate of `own_fd`: SECCOMP_IOCTL_NOTIF_ADDFD.
+Result<void> replace_descriptor(int listener, uint64_t id, int own_fd, int number, bool close_on_exec);
 
 // The kernel performs the call after all, with the caller's own rights, reading its arguments anew.
 Result<void> continue_notification(int listener, uint64_t id);

@@ -1,0 +1,166 @@
+#include "client/manager_client.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/sysmacros.h>
+
+#include <nlohmann/json.hpp>
+#include <thread>
+
+namespace loopfs::client {
+namespace {
+
+using varlink::Json;
+
+// The daemon is trusted, its version is not: what is missing has the default.
+template <typename T>
+T value(const Json& json, const char* key, T otherwise) {
+  const auto found = json.find(key);
+  if (found == json.end() || found->is_null()) return otherwise;
+  return found->get<T>();
+}
+
+engine::PartitionState partition_from(const Json& json) {
+  return {.number = value<uint32_t>(json, "number", 0),
+          .device = value<dev_t>(json, "device", 0),
+          .start = value<uint64_t>(json, "start", 0),
+          .size = value<uint64_t>(json, "size", 0),
+          .uuid = value<std::string>(json, "uuid", ""),
+          .label = value<std::string>(json, "label", ""),
+          .read_only = value<bool>(json, "read_only", false)};
+}
+
+engine::DeviceState device_from(const Json& json) {
+  engine::DeviceState state{.number = value<uint32_t>(json, "number", 0),
+                            .device = value<dev_t>(json, "device", 0),
+                            .bound = json.contains("kernel_device"),
+                            .read_only = value<bool>(json, "read_only", false),
+                            .autoclear = value<bool>(json, "autoclear", false),
+                            .partscan = value<bool>(json, "partscan", false),
+                            .direct_io = value<bool>(json, "direct_io", false),
+                            .size = value<uint64_t>(json, "size", 0),
+                            .offset = value<uint64_t>(json, "offset", 0),
+                            .sizelimit = value<uint64_t>(json, "sizelimit", 0),
+                            .logical_block_size = value<uint32_t>(json, "logical_block_size", 512),
+                            .physical_block_size = value<uint32_t>(json, "physical_block_size", 512),
+                            .io_minimum = value<uint32_t>(json, "io_minimum", 512),
+                            .io_optimal = value<uint32_t>(json, "io_optimal", 0),
+                            .discard_granularity = value<uint32_t>(json, "discard_granularity", 0),
+                            .rotational = value<bool>(json, "rotational", false),
+                            .read_ahead = value<uint64_t>(json, "read_ahead", 128 << 10),
+                            .disk_sequence = value<uint64_t>(json, "disk_sequence", 0),
+                            .backing_file = value<std::string>(json, "backing_file", "")};
+  for (const Json& partition : value<Json>(json, "partitions", Json::array())) {
+    state.partitions.push_back(partition_from(partition));
+  }
+  return state;
+}
+
+// Exceptions of the JSON library end here.
+template <typename F>
+auto reading(F&& read) -> Result<decltype(read())> {
+  try {
+    return read();
+  } catch (const std::exception& error) {
+    return fail(EPROTO, "read loopfsd's answer ({})", error.what());
+  }
+}
+
+}  // namespace
+
+Result<varlink::Reply> ManagerClient::call(const char* method, const Json& parameters) {
+  const std::string name = std::string("io.loopfs.Manager.") + method;
+  const std::lock_guard lock(mutex_);
+  for (bool fresh = false;; fresh = true) {
+    if (!client_) {
+      fresh = true;
+      auto connected = varlink::Client::connect(socket_);
+      if (!connected) return propagate(connected, "ask loopfsd");
+      client_.emplace(std::move(*connected));
+    }
+    auto reply = client_->call(name, parameters);
+    if (reply) return reply;
+    const int code = reply.error().code;
+    const bool gone = code == EPIPE || code == ECONNRESET;
+    if (gone) client_.reset();
+    // Nothing of it was done if the connection was the one to a daemon that has been replaced.
+    if (!gone || fresh) return reply;
+  }
+}
+
+Result<InstanceMount> ManagerClient::mount(std::optional<uint32_t> max) {
+  Json parameters = Json::object();
+  if (max) parameters["max"] = *max;
+  auto reply = call("Mount", parameters);
+  if (!reply) return propagate(reply);
+  if (reply->fds.size() != 1) return fail(EPROTO, "loopfsd sent no mount");
+  return reading([&] {
+    return InstanceMount{reply->parameters.at("instance").get<uint64_t>(), std::move(reply->fds.front())};
+  });
+}
+
+Result<std::vector<engine::DeviceState>> ManagerClient::devices(uint64_t instance) {
+  auto reply = call("List", {{"instance", instance}});
+  if (!reply) return propagate(reply);
+  auto devices = reading([&]() -> std::optional<std::vector<engine::DeviceState>> {
+    const Json& instances = reply->parameters.at("instances");
+    if (instances.empty()) return std::nullopt;
+    std::vector<engine::DeviceState> states;
+    for (const Json& device : instances.at(0).at("devices")) states.push_back(device_from(device));
+    return states;
+  });
+  if (!devices) return propagate(devices);
+  if (!*devices) return fail(ENOENT, "instance {}", instance);
+  return std::move(**devices);
+}
+
+Result<std::optional<Fd>> ManagerClient::mount_filesystem(uint64_t instance, const FilesystemMount& wanted) {
+  auto reply = call("MountFilesystem", {{"instance", instance},
+                                        {"device", wanted.node.device},
+                                        {"partition", wanted.node.partition},
+                                        {"type", wanted.type},
+                                        {"options", wanted.options},
+                                        {"attributes", wanted.attributes},
+                                        {"read_only", wanted.read_only}});
+  if (!reply) return propagate(reply);
+  if (reply->fds.empty()) return std::optional<Fd>();
+  return std::optional<Fd>(std::move(reply->fds.front()));
+}
+
+Result<void> ManagerClient::reread_partitions(uint64_t instance, uint32_t device) {
+  auto reply = call("RereadPartitions", {{"instance", instance}, {"device", device}});
+  if (!reply) return propagate(reply);
+  return {};
+}
+
+Result<void> ManagerClient::edit_partition(uint64_t instance, uint32_t device, const sys::PartitionEdit& edit) {
+  auto reply = call("EditPartition", {{"instance", instance},
+                                      {"device", device},
+                                      {"operation", edit.operation},
+                                      {"partition", edit.number},
+                                      {"start", edit.start},
+                                      {"length", edit.length}});
+  if (!reply) return propagate(reply);
+  return {};
+}
+
+Result<void> ManagerClient::follow(uint64_t instance, int stop, const std::function<bool()>& on_event) {
+  auto client = varlink::Client::connect(socket_);
+  if (!client) return propagate(client);
+  // The client waits for the daemon alone: whoever wants it to stop ends the connection.
+  std::thread watch([stop, socket = client->socket_fd()] {
+    pollfd waits[] = {{stop, POLLIN, 0}, {socket, POLLRDHUP, 0}};
+    while (::poll(waits, 2, -1) < 0) {
+    }
+    ::shutdown(socket, SHUT_RDWR);
+  });
+  auto followed = client->call_more("io.loopfs.Manager.Events", Json::object(), [&](const varlink::Reply& reply) {
+    const auto of = reading([&] { return reply.parameters.at("instance").get<uint64_t>(); });
+    return !of || *of != instance || on_event();
+  });
+  ::shutdown(client->socket_fd(), SHUT_RDWR);
+  watch.join();
+  return followed;
+}
+
+}  // namespace loopfs::client

@@ -1,0 +1,62 @@
+// The client's side of io.loopfs.Manager.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "engine/engine.h"
+#include "sys/loop_device.h"
+#include "varlink/client.h"
+
+namespace loopfs::client {
+
+inline constexpr const char* kSocket = "/run/loopfs/io.loopfs.Manager";
+
+struct InstanceMount {
+  uint64_t instance = 0;
+  Fd mount;  // detached
+};
+
+struct FilesystemMount {
+  engine::NodeId node;
+  std::string type, options;
+  uint64_t attributes = 0;  // MOUNT_ATTR_*
+  bool read_only = false;
+};
+
+// Connects at the first call, and again when the daemon has been replaced. Thread-safe: one call at a time.
+class ManagerClient {
+ public:
+  explicit ManagerClient(std::string socket) : socket_(std::move(socket)) {}
+
+  // An instance of the calling process's user namespace. Errors: EPERM, ENOSPC, those of connect(2).
+  Result<InstanceMount> mount(std::optional<uint32_t> max);
+
+  // Errors: ENOENT it has ended.
+  Result<std::vector<engine::DeviceState>> devices(uint64_t instance);
+
+  // None: by the daemon's configuration this is for a FUSE program to do. Errors: EPERM, EINVAL, the kernel's.
+  Result<std::optional<Fd>> mount_filesystem(uint64_t instance, const FilesystemMount& wanted);
+
+  Result<void> reread_partitions(uint64_t instance, uint32_t device);
+  Result<void> edit_partition(uint64_t instance, uint32_t device, const sys::PartitionEdit& edit);
+
+  // Calls `on_event` at each change of the instance, on a connection of its own, until that returns false or
+  // `stop` becomes readable. Errors: those of the connection.
+  Result<void> follow(uint64_t instance, int stop, const std::function<bool()>& on_event);
+
+ private:
+  Result<varlink::Reply> call(const char* method, const varlink::Json& parameters);
+
+  const std::string socket_;
+  std::mutex mutex_;  // guards client_
+  std::optional<varlink::Client> client_;
+};
+
+}  // namespace loopfs::client
