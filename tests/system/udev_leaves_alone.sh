@@ -31,8 +31,8 @@ four_free() {
   echo "$n"
 }
 
-host=$(four_free 1000) # loop1003p1 must not be taken for one of ours
-ours=$(four_free 100000)
+host=$(four_free $((1000 + RANDOM % 2000 * 4))) # loop1003p1 must not be taken for one of ours
+ours=$(four_free $((210000 + RANDOM * 4)))
 export host ours
 
 outside_pid=

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # loopfsd.socket and loopfsd.service under a real systemd: started by a connection, ready, reloaded, started again when
-# killed, stopped; and the hardening leaves the daemon what it needs. In the daemon's place a program that tries all
-# that (helpers/daemon_rights.py).
+# killed, stopped; and the hardening leaves the daemon what it needs. First with a program in the daemon's place that
+# tries all that (helpers/daemon_rights.py), then with the daemon.
 # run-as: root
 # serial: yes
 #
@@ -11,8 +11,11 @@
 require unshare losetup mke2fs fuse2fs setpriv python3
 [ -x /lib/systemd/systemd ] || skip "systemd is not installed"
 [ -c /dev/loop-control ] || unavailable "no /dev/loop-control"
-number=200000
+number=$((250000 + RANDOM)) # nobody else's
 while [ -e "/sys/block/loop$number" ]; do number=$((number + 1)); done
+
+programs=$LOOPFS_SOURCE/build/release/bin
+export number programs
 
 machine_pid=
 cleanup() {
@@ -24,7 +27,7 @@ cleanup() {
 trap cleanup EXIT
 
 # What systemd runs: the steps of the test, to /results.
-cat >drive.sh <<'EOF2'
+cat >stand_in.sh <<'EOF'
 exec >>/results 2>&1
 state() { systemctl show --property ActiveState --value "$1"; }
 main_pid() { systemctl show --property MainPID --value loopfsd.service; }
@@ -52,19 +55,46 @@ systemctl stop loopfsd.socket
 echo "socket stopped: $(ls /run/loopfs)"
 echo "end"
 systemctl exit 0
-EOF2
+EOF
 
+cat >daemon.sh <<'EOF'
+exec >>/results 2>&1
+systemctl start loopfsd.socket
+mkfifo -m 0666 /tmp/go
+setpriv --reuid=65534 --regid=65534 --clear-groups unshare -Urm bash -c '
+  free_device() { python3 -c "import fcntl; print(\"free:\", fcntl.ioctl(open(\"/mnt/loop-control\"), 0x4C82))"; }
+  mount.loopfs none /mnt && free_device
+  echo "mounted" && read -r _ </tmp/go
+  free_device' &
+for _ in $(seq 100); do grep -q "^mounted" /results && break; sleep 0.1; done
+echo "service: $(systemctl show --property ActiveState --value loopfsd.service)"
+server=$(pgrep --parent "$(systemctl show --property MainPID --value loopfsd.service)")
+kill -KILL "$server"
+echo >/tmp/go
+wait
+echo "started again: $(systemctl show --property NRestarts --value loopfsd.service)"
+systemctl stop loopfsd.service loopfsd.socket
+echo "stopped: $(systemctl show --property Result --value loopfsd.service)"
+echo "end"
+systemctl exit 0
+EOF
+
+# machine SCRIPT: systemd, in this shell's place, and the script.
 machine() {
   local node name major minor
-  mkdir overlay
+  mkdir -p overlay
   mount -t tmpfs tmpfs overlay
   mkdir overlay/{files,work,root}
   mount -t overlay -o lowerdir=/,upperdir=overlay/files,workdir=overlay/work overlay overlay/root
   cp "$LOOPFS" overlay/root/usr/bin/loopfs
-  install -m 0755 "$TEST_FOLDER/tests/system/helpers/daemon_rights.py" overlay/root/usr/sbin/loopfsd
+  if [ "$1" = daemon.sh ]; then
+    cp "$programs/loopfsd" "$programs/mount.loopfs" overlay/root/usr/sbin/
+  else
+    install -m 0755 "$TEST_FOLDER/tests/system/helpers/daemon_rights.py" overlay/root/usr/sbin/loopfsd
+  fi
   cp "$LOOPFS_SOURCE"/packaging/systemd/* overlay/root/lib/systemd/system/
-  cp drive.sh overlay/root/drive.sh
-  touch results overlay/root/results
+  cp "$1" overlay/root/drive.sh
+  touch overlay/root/results
   mount --bind results overlay/root/results
   cd overlay/root
   mount -t proc proc proc
@@ -102,17 +132,24 @@ machine() {
   exec env -i container=lxc PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --system --log-target=null
 }
 
-# shellcheck disable=SC2016 # for the inner shell
-number=$number unshare --mount --pid --cgroup --uts --ipc --net --fork --kill-child --propagation private \
-  bash -c '. "$0"; eval "$1"; machine' "$TEST_FOLDER/tests/system/lib.sh" "$(declare -f)" >machine.log 2>&1 &
-machine_pid=$!
-came_up() { grep -q "^mode of the socket" results || ! kill -0 "$machine_pid"; }
-wait_for 60 came_up
-grep -q "^mode of the socket" results || unavailable "systemd does not start here: $(cat machine.log)"
-wait_for 60 grep -qx end results
-wait $machine_pid || true
-machine_pid=
+# run_machine SCRIPT: leaves its results in $results.
+run_machine() {
+  : >results
+  # shellcheck disable=SC2016 # for the inner shell
+  unshare --mount --pid --cgroup --uts --ipc --net --fork \
+    --kill-child --propagation private bash -c '. "$0"; eval "$1"; machine "$2"' \
+    "$TEST_FOLDER/tests/system/lib.sh" "$(declare -f)" "$1" >machine.log 2>&1 &
+  machine_pid=$!
+  wait_for 60 something_came
+  [ -s results ] || unavailable "systemd does not start here: $(cat machine.log)"
+  wait_for 60 grep -qx end results
+  wait $machine_pid || true
+  machine_pid=
+  results=$(cat results)
+}
+something_came() { [ -s results ] || ! kill -0 "$machine_pid"; }
 
+run_machine stand_in.sh
 rights='socket: /run/loopfs/io.loopfs.Manager
 mount namespace of init: True
 kernel device: mke2fs: ok
@@ -128,7 +165,7 @@ loopfs: ok
 settimeofday: EPERM
 delete_module: EPERM
 AF_INET: EAFNOSUPPORT'
-assert_eq "$(cat results)" "mode of the socket: 666
+assert_eq "$results" "mode of the socket: 666
 before a connection: inactive
 $rights
 after a connection: active
@@ -139,4 +176,17 @@ after SIGKILL: active, started again 1 time
 signal: TERM
 stopped: inactive, active, io.loopfs.Manager
 socket stopped: 
+end"
+
+if [ ! -x "$programs/loopfsd" ]; then
+  echo "not built, so not tried: loopfsd"
+  exit 0
+fi
+run_machine daemon.sh
+assert_eq "$results" "free: 0
+mounted
+service: active
+free: 0
+started again: 0
+stopped: success
 end"
