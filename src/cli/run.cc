@@ -181,7 +181,7 @@ class Run {
           return inode->node;
         },
         .changed = [engine = daemon_engine_] { engine->refresh(); },
-        .reread_partitions = [=](uint32_t device) { return manager->reread_partitions(instance, device); },
+        .reread_partitions = [=](uint32_t device, int fd) { return manager->reread_partitions(instance, device, fd); },
         .edit_partition = [=](uint32_t device, const sys::PartitionEdit& edit) {
           return manager->edit_partition(instance, device, edit);
         }});

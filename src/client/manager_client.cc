@@ -68,7 +68,7 @@ auto reading(F&& read) -> Result<decltype(read())> {
 
 }  // namespace
 
-Result<varlink::Reply> ManagerClient::call(const char* method, const Json& parameters) {
+Result<varlink::Reply> ManagerClient::call(const char* method, const Json& parameters, std::span<const int> fds) {
   const std::string name = std::string("io.loopfs.Manager.") + method;
   const std::lock_guard lock(mutex_);
   for (bool fresh = false;; fresh = true) {
@@ -78,7 +78,7 @@ Result<varlink::Reply> ManagerClient::call(const char* method, const Json& param
       if (!connected) return propagate(connected, "ask loopfsd");
       client_.emplace(std::move(*connected));
     }
-    auto reply = client_->call(name, parameters);
+    auto reply = client_->call(name, parameters, fds);
     if (reply) return reply;
     const int code = reply.error().code;
     const bool gone = code == EPIPE || code == ECONNRESET;
@@ -127,8 +127,8 @@ Result<std::optional<Fd>> ManagerClient::mount_filesystem(uint64_t instance, con
   return std::optional<Fd>(std::move(reply->fds.front()));
 }
 
-Result<void> ManagerClient::reread_partitions(uint64_t instance, uint32_t device) {
-  auto reply = call("RereadPartitions", {{"instance", instance}, {"device", device}});
+Result<void> ManagerClient::reread_partitions(uint64_t instance, uint32_t device, int fd) {
+  auto reply = call("RereadPartitions", {{"instance", instance}, {"device", device}}, std::span(&fd, 1));
   if (!reply) return propagate(reply);
   return {};
 }

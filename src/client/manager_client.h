@@ -44,7 +44,7 @@ class ManagerClient {
   // None: by the daemon's configuration this is for a FUSE program to do. Errors: EPERM, EINVAL, the kernel's.
   Result<std::optional<Fd>> mount_filesystem(uint64_t instance, const FilesystemMount& wanted);
 
-  Result<void> reread_partitions(uint64_t instance, uint32_t device);
+  Result<void> reread_partitions(uint64_t instance, uint32_t device, int fd);
   Result<void> edit_partition(uint64_t instance, uint32_t device, const sys::PartitionEdit& edit);
 
   // Calls `on_event` at each change of the instance, on a connection of its own, until that returns false or
@@ -52,7 +52,8 @@ class ManagerClient {
   Result<void> follow(uint64_t instance, int stop, const std::function<bool()>& on_event);
 
  private:
-  Result<varlink::Reply> call(const char* method, const varlink::Json& parameters);
+  Result<varlink::Reply> call(const char* method, const varlink::Json& parameters,
+                              std::span<const int> fds = {});
 
   const std::string socket_;
   std::mutex mutex_;  // guards client_

@@ -4,8 +4,10 @@
 
 #include "daemon/keep.h"
 #include "daemon/server.h"
+#include "kernel/partition_worker.h"
 
 int main(int argc, char** argv) {
+  if (argc == 2 && std::string_view(argv[1]) == loopfs::kernel::kScanOption) return loopfs::kernel::scan_standard_input();
   CLI::App app{"Serves instances of private loop devices to containers."};
   app.name("loopfsd");
   app.set_version_flag("--version", "loopfsd " LOOPFS_VERSION);

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "kernel/partition_worker.h"
 #include "sys/loop_device.h"
 #include "sys/mount_api.h"
 
@@ -68,6 +69,7 @@ Result<std::unique_ptr<Manager>> Manager::create(Options options, std::vector<ke
   auto pool = kernel::DevicePool::create(manager->options_.devices);
   if (!pool) return propagate(pool);
   manager->pool_ = std::move(*pool);
+  if (!kernel::kernel_reads_partitions(*manager->pool_)) manager->partition_worker_ = "/proc/self/exe";
   if (auto restored = manager->restore(std::move(kept)); !restored) return propagate(restored);
   manager->caretaker_ = std::thread([raw = manager.get()] { raw->care(); });
   return manager;
@@ -84,7 +86,7 @@ bool Manager::stop() {
     changed_.notify_all();
   }
   if (caretaker_.joinable()) caretaker_.join();
-  hub_.reset();  // requests that are not read yet are the next server's
+  if (hub_) hub_->stop();  // requests that are not read yet are the next server's
   bool idle = true;
   for (const auto& [id, instance] : instances_) {
     idle = instance->requests->drain(kPatience) && instance->closing->drain(kPatience) && idle;
@@ -121,6 +123,7 @@ Result<std::shared_ptr<Instance>> Manager::build(InstanceRecord record, Fd chann
       .gid = record.gid,
       .mode = record.mode,
       .fuse_backing = options_.fuse_backing,
+      .partition_worker = partition_worker_,
       .charge = [this, chain = instance->lineage.chain]() -> Result<kernel::Charge> {
         auto charge = device_limits_.charge(chain);
         if (!charge) {
@@ -257,7 +260,7 @@ void Manager::care() {
   std::unique_lock lock(mutex_);
   bool spares = true;
   while (!stopping_) {
-    if (instances_.empty() && lingering_.empty()) {
+    if (instances_.empty() && lingering_.empty() && clearing_.empty()) {
       if (spares) pool_->remove_spares();
       spares = false;
       changed_.wait(lock);
@@ -269,6 +272,11 @@ void Manager::care() {
     std::erase_if(lingering_, [this](const auto& left) {
       if (left.binding->bound()) return false;
       pool_->give_back(left.binding->number());
+      return true;
+    });
+    std::erase_if(clearing_, [this](uint32_t number) {
+      if (sys::loop_facts(number)) return false;
+      pool_->give_back(number);
       return true;
     });
     lock.unlock();
@@ -295,11 +303,17 @@ Result<void> Manager::restore(std::vector<keeper::Item> kept) {
     }
   }
   if (auto put = options_.store->put("epoch", std::to_string(++epoch_), {}); !put) return put;
-  for (auto& [record, item] : found) {
+  for (const auto& [record, item] : found) {
     next_id_ = std::max(next_id_, record.id + 1);
     const uint64_t id = record.id;
-    auto restored = restore_instance(std::move(record), std::move(item->fds), parts[id]);
+    auto restored = restore_instance(record, std::move(item->fds), parts[id]);
     if (!restored) spdlog::error("instance {}: {}", id, restored.error().message());
+  }
+  // Of an instance whose end was cut short. The kept descriptors would keep its devices.
+  for (const auto& [id, items] : parts) {
+    const bool lives = std::ranges::any_of(found, [id = id](const auto& entry) { return entry.first.id == id; });
+    if (lives) continue;
+    for (const keeper::Item* item : items) (void)options_.store->drop(item->name);
   }
   release_orphans();
   if (!found.empty()) spdlog::info("{} instances taken over", found.size());
@@ -352,7 +366,10 @@ void Manager::release_orphans() {
     });
     if (known) continue;
     auto device = sys::open_loop_device(number, 0, O_RDONLY | O_NONBLOCK);
-    if (!device) continue;
+    if (!device) {
+      clearing_.push_back(number);  // unbound at its last close, which lets nobody in any more
+      continue;
+    }
     auto binding = kernel::Binding::of(number, device->get(), "");
     (void)sys::set_autoclear(device->get());
     pool_->adopt(number);

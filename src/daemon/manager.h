@@ -86,6 +86,7 @@ class Manager {
   std::unique_ptr<fusefs::Hub> hub_;
   std::unique_ptr<kernel::DevicePool> pool_;
   kernel::OpenWatch watch_;
+  std::string partition_worker_;  // empty: the kernel reads partition tables itself
   uint64_t epoch_ = 0;  // how many servers there were before this one
 
   std::mutex mutex_;  // guards what follows
@@ -93,6 +94,7 @@ class Manager {
   uint64_t next_id_ = 1;
   std::map<uint64_t, std::shared_ptr<Instance>> instances_;
   std::vector<kernel::KernelEngine::Remains> lingering_;  // of instances that have ended
+  std::vector<uint32_t> clearing_;  // kernel devices of earlier servers that had been cleared while open
   bool stopping_ = false;
   std::atomic<uint64_t> mounts_ = 0, binds_ = 0, clears_ = 0, refusals_ = 0;
   std::thread caretaker_;

@@ -75,8 +75,9 @@ Result<int> run(const ServerOptions& options) {
   if (!signal) return propagate(signal);
   (*server)->stop();
   const int status = *signal == SIGUSR1 ? keeper::kReplaceStatus : 0;
-  // Threads that are stuck in somebody's file system cannot be waited for; the kernel ends them with us.
-  if (!(*manager)->stop()) ::_exit(status);
+  // Threads that are stuck in somebody's file system cannot be waited for; the kernel ends them with us. And what
+  // the next server is to find must not be given up, as the destructors of open files would.
+  if (!(*manager)->stop() || status == keeper::kReplaceStatus) ::_exit(status);
   return status;
 }
 

@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/printable.h"
 #include "daemon/filesystem.h"
 #include "sys/loop_device.h"
 #include "varlink/call.h"
@@ -31,7 +32,8 @@ type Partition (
   read_only: bool
 )
 
-# kernel_device: the host's name of the device, "loop100003"; absent while the device is free.
+# kernel_device: the host's name of the device, "loop100003"; absent while the device is free. What is not UTF-8 in
+# backing_file and label is written as "\xNN".
 type Device (
   number: int,
   kernel_device: ?string,
@@ -86,7 +88,8 @@ method MountFilesystem(
   read_only: bool
 ) -> (mounted: bool)
 
-# BLKRRPART of a device of the caller's instance, which the kernel refuses to user namespaces.
+# BLKRRPART of a device of the caller's instance, which the kernel refuses to user namespaces. The caller's
+# descriptor of the device comes with the call.
 method RereadPartitions(instance: int, device: int) -> ()
 
 # BLKPG. operation: 1 add, 2 delete, 3 resize; start and length in bytes.
@@ -187,7 +190,7 @@ Json to_json(const engine::DeviceState& state) {
                {"partitions", Json::array()}};
   if (state.bound) {
     json["kernel_device"] = fmt::format("loop{}", minor(state.device));
-    json["backing_file"] = state.backing_file;
+    json["backing_file"] = base::to_utf8(state.backing_file);
   }
   for (const auto& partition : state.partitions) {
     json["partitions"].push_back(
@@ -195,8 +198,8 @@ Json to_json(const engine::DeviceState& state) {
          {"device", partition.device},
          {"start", partition.start},
          {"size", partition.size},
-         {"uuid", partition.uuid},
-         {"label", partition.label},
+         {"uuid", base::to_utf8(partition.uuid)},
+         {"label", base::to_utf8(partition.label)},
          {"read_only", partition.read_only}});
   }
   return json;
@@ -314,8 +317,10 @@ void reread_partitions(Manager& manager, Call& call) {
   auto tenant = tenant_of(call.peer());
   if (!tenant) return fail_call(call, tenant.error());
   const auto device = static_cast<uint32_t>(wanted_number_of(call, "device", UINT32_MAX));
+  const auto fds = call.take_fds();
+  if (fds.size() != 1) return fail_call(call, {EINVAL, "the device's descriptor is missing"});
   if (const auto instance = own_instance(manager, call, *tenant)) {
-    answer(call, instance->engine->reread_partitions(device));
+    answer(call, instance->engine->reread_partitions(device, fds.front().get()));
   }
 }
 

@@ -37,12 +37,16 @@ Hub::Hub(Fd poll, Fd wake)
     : poll_(std::move(poll)), wake_(std::move(wake)), buffer_(kMostWrite + kHeaders), thread_([this] { run(); }) {}
 
 Hub::~Hub() {
+  stop();
+}
+
+void Hub::stop() {
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
   }
   ::eventfd_write(wake_.get(), 1);
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
 }
 
 Result<void> Hub::add(int channel, Client client) {

@@ -29,7 +29,10 @@ class Hub {
   };
 
   static Result<std::unique_ptr<Hub>> create();
-  ~Hub();
+  ~Hub();  // as stop()
+
+  // Nothing is read any more.
+  void stop();
 
   // `channel`: an open /dev/fuse, mounted; borrowed until remove() or gone().
   Result<void> add(int channel, Client client);

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/fuse.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <future>
@@ -201,7 +202,10 @@ void unlink(fuse_req_t request, fuse_ino_t, const char* name) {
     fuse_reply_err(request, ENOENT);
     return;
   }
-  reply_error(request, server_of(request).engine().unlink(*node));
+  auto removed = server_of(request).engine().unlink(*node);
+  // By the server that was killed: the kernel would not ask if it had not been there.
+  if (!removed && removed.error().code == ENODEV && Session::current_is_resent()) removed = {};
+  reply_error(request, removed);
 }
 
 void refuse_mknod(fuse_req_t request, fuse_ino_t, const char*, mode_t, dev_t) {
@@ -393,35 +397,36 @@ void opendir(fuse_req_t request, fuse_ino_t number, fuse_file_info* file) {
     fuse_reply_err(request, ENOTDIR);
     return;
   }
-  auto nodes = std::make_unique<std::vector<NodeId>>(server_of(request).engine().nodes());
-  file->fh = reinterpret_cast<uint64_t>(nodes.get());
-  if (fuse_reply_open(request, file) == 0) (void)nodes.release();
+  // Nothing is kept of an open directory, which another server may have to go on with.
+  fuse_reply_open(request, file);
 }
 
-void readdir(fuse_req_t request, fuse_ino_t, size_t size, off_t offset, fuse_file_info* file) {
-  const auto& nodes = *reinterpret_cast<const std::vector<NodeId>*>(file->fh);
+// Where a node stands in the directory, whatever else is in it. "." and ".." stand at 1 and 2.
+off_t place_of(const NodeId& node) {
+  if (node.kind == NodeId::Kind::kControl) return 3;
+  return 4 + off_t{node.device} * (instance::kMostPartitions + 1) + node.partition;
+}
+
+void readdir(fuse_req_t request, fuse_ino_t, size_t size, off_t offset, fuse_file_info*) {
+  const struct stat root = root_attributes(server_of(request));
   std::vector<char> buffer(std::min(size, kMostIo));
   size_t used = 0;
-  for (size_t i = static_cast<size_t>(offset); i < nodes.size() + 2; ++i) {
-    struct stat status = root_attributes(server_of(request));
-    std::string name = i == 0 ? "." : "..";
-    if (i >= 2) {
-      const NodeId& node = nodes[i - 2];
-      status = attributes_of({node, Flavour::kDevice}, {.id = node});
-      name = node.name();
-    }
+  const auto add = [&](const std::string& name, const struct stat& status, off_t place) {
+    if (place <= offset) return true;
     const size_t left = buffer.size() - used;
-    const size_t length = fuse_add_direntry(request, buffer.data() + used, left, name.c_str(), &status,
-                                            static_cast<off_t>(i + 1));
-    if (length > left) break;
+    const size_t length = fuse_add_direntry(request, buffer.data() + used, left, name.c_str(), &status, place);
+    if (length > left) return false;
     used += length;
+    return true;
+  };
+  if (add(".", root, 1) && add("..", root, 2)) {
+    auto nodes = server_of(request).engine().nodes();
+    std::ranges::sort(nodes, {}, place_of);
+    for (const NodeId& node : nodes) {
+      if (!add(node.name(), attributes_of({node, Flavour::kDevice}, {.id = node}), place_of(node))) break;
+    }
   }
   fuse_reply_buf(request, buffer.data(), used);
-}
-
-void releasedir(fuse_req_t request, fuse_ino_t, fuse_file_info* file) {
-  delete reinterpret_cast<std::vector<NodeId>*>(file->fh);
-  fuse_reply_err(request, 0);
 }
 
 void statfs(fuse_req_t request, fuse_ino_t) {
@@ -456,7 +461,6 @@ fuse_lowlevel_ops operations() {
   ops.ioctl = ioctl;
   ops.opendir = opendir;
   ops.readdir = readdir;
-  ops.releasedir = releasedir;
   ops.statfs = statfs;
   return ops;
 }

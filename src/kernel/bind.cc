@@ -6,6 +6,7 @@
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 
+#include "kernel/partition_worker.h"
 #include "sys/loop_device.h"
 
 #ifndef FUSE_SUPER_MAGIC
@@ -57,6 +58,11 @@ class Turn {
   const uint32_t number_;
   std::shared_ptr<Binding> binding_;
 };
+
+bool is_of_file(int device, dev_t file_system, ino_t inode) {
+  const auto info = sys::loop_status(device);
+  return info && info->lo_device == file_system && info->lo_inode == inode;
+}
 
 struct Attempt {
   DevicePool::Claim claim;
@@ -134,6 +140,8 @@ Result<Bound> bind_device(KernelEngine& engine, uint32_t number, const engine::O
   }
   attempt->record.sequence = (*binding)->sequence();
   if (auto recorded = engine.record(number, attempt->record); !recorded) return propagate(recorded);
+  const std::string& worker = engine.options().partition_worker;
+  if ((config.info.lo_flags & LO_FLAGS_PARTSCAN) != 0 && !worker.empty()) (void)add_partitions(**binding, worker);
   turn.succeeded(*binding);
   return bound;
 }
@@ -142,8 +150,7 @@ bool is_bound_to(const Binding& binding, int file) {
   struct stat status = {};
   auto device = binding.open(0, O_RDONLY);
   if (!device || ::fstat(file, &status) != 0) return false;
-  const auto info = sys::loop_status(device->get());
-  return info && info->lo_inode == status.st_ino;
+  return is_of_file(device->get(), status.st_dev, status.st_ino);
 }
 
 std::shared_ptr<Binding> restore_binding(const BindingRecord& record) {
@@ -152,8 +159,7 @@ std::shared_ptr<Binding> restore_binding(const BindingRecord& record) {
   auto binding = Binding::of(record.kernel_device, device->get(), record.backing_path);
   if (!binding) return nullptr;
   if (record.sequence != 0) return (*binding)->sequence() == record.sequence ? *binding : nullptr;
-  const auto info = sys::loop_status(device->get());
-  return info && info->lo_inode == record.backing_inode ? *binding : nullptr;
+  return is_of_file(device->get(), record.backing_device, record.backing_inode) ? *binding : nullptr;
 }
 
 }  // namespace loopfs::kernel

@@ -7,6 +7,7 @@
 #include "engine/device_numbers.h"
 #include "kernel/bind.h"
 #include "kernel/node_handle.h"
+#include "kernel/partition_worker.h"
 #include "sys/loop_device.h"
 
 namespace loopfs::kernel {
@@ -387,12 +388,14 @@ Result<std::unique_ptr<engine::MountHold>> KernelEngine::hold_for_mount(NodeId i
                                       facts->logical_block_size);
 }
 
-Result<void> KernelEngine::reread_partitions(uint32_t number) {
+Result<void> KernelEngine::reread_partitions(uint32_t number, int device) {
   const auto bound = binding(number);
   if (!bound) return fail(ENXIO, "loop{}: not bound", number);
-  auto device = bound->open(0, O_RDONLY);
-  if (!device) return propagate(device);
-  return sys::reread_partitions(device->get());
+  const auto sequence = sys::disk_sequence(device);
+  if (!sequence || *sequence != bound->sequence()) return fail(EINVAL, "loop{}: another device", number);
+  if (auto read = sys::reread_partitions(device); !read) return read;
+  if (options_.partition_worker.empty()) return {};
+  return add_partitions(*bound, options_.partition_worker);
 }
 
 Result<void> KernelEngine::edit_partition(uint32_t number, const sys::PartitionEdit& edit) {
@@ -451,6 +454,10 @@ void KernelEngine::restore(const std::vector<DeviceRecord>& records,
       // One that is unbound by now the pool has found, too.
       slot.binding = restore_binding(*record.binding);
       if (slot.binding) options_.pool->adopt(slot.binding->number());
+      if (!slot.binding) std::erase_if(slot.owners, [](const auto& owner) { return owner.first != 0; });
+      // Not to be found again when the kernel device is somebody else's.
+      const bool other = !slot.binding || record.binding->sequence == 0;
+      if (other && options_.journal) (void)options_.journal->put(record_of(slot));
     }
     slots_[record.number] = std::move(slot);
   }

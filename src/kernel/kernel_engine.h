@@ -55,6 +55,7 @@ class KernelEngine final : public engine::Engine, public std::enable_shared_from
     gid_t gid = 0;
     mode_t mode = 0600;
     bool fuse_backing = false;  // whether files of FUSE file systems may be bound
+    std::string partition_worker;  // program that reads partition tables; empty: the kernel does
     std::function<Result<Charge>()> charge;  // for one more device; may be unset
     std::function<void(const char* event, uint32_t number, uint32_t kernel_device)> tell;  // may be unset
   };
@@ -96,7 +97,8 @@ class KernelEngine final : public engine::Engine, public std::enable_shared_from
   Result<std::unique_ptr<engine::MountHold>> hold_for_mount(NodeId id, bool write) override;
 
   // What the kernel wants CAP_SYS_ADMIN of the first user namespace for. Errors: ENXIO, and the kernel's.
-  Result<void> reread_partitions(uint32_t number);
+  // `device`: the caller's own descriptor of the whole device, on whose claim the kernel insists; borrowed.
+  Result<void> reread_partitions(uint32_t number, int device);
   Result<void> edit_partition(uint32_t number, const sys::PartitionEdit& edit);
 
   // For handles.

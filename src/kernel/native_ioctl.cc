@@ -90,6 +90,12 @@ Result<int> change_fd(const Call& call) {
   return answered(::ioctl(call.device, LOOP_CHANGE_FD, file->get()), LOOP_CHANGE_FD);
 }
 
+Result<int> reread_partitions(const Call& call) {
+  auto read = call.handle.engine().reread_partitions(call.handle.number(), call.device);
+  if (!read) return propagate(read);
+  return 0;
+}
+
 Result<int> edit_partitions(const Call& call) {
   auto argument = engine::read_user<blkpg_ioctl_arg>(call.caller, call.request.argument);
   if (!argument) return propagate(argument);
@@ -143,7 +149,7 @@ constexpr Entry kEntries[] = {
     {BLKDISCARD, Right::kAnyone, false, pass<Range>},
     {BLKSECDISCARD, Right::kAnyone, false, pass<Range>},
     {BLKZEROOUT, Right::kAnyone, false, pass<Range>},
-    {BLKRRPART, Right::kAdmin, false, by_value},
+    {BLKRRPART, Right::kAdmin, false, reread_partitions},
     {BLKPG, Right::kAdmin, false, edit_partitions},
 };
 

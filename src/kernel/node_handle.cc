@@ -119,7 +119,10 @@ Result<int> NodeHandle::ioctl(engine::IoctlRequest& request, const engine::Calle
     if (!configured) return propagate(configured);
     return 0;
   }
-  return native_ioctl(*this, request, caller);
+  auto result = native_ioctl(*this, request, caller);
+  // Cleared by the server that was killed.
+  const bool cleared = request.resent && request.command == LOOP_CLR_FD && !result && result.error().code == ENXIO;
+  return cleared ? Result<int>(0) : result;
 }
 
 Result<int> ControlHandle::ioctl(engine::IoctlRequest& request, const engine::Caller&) {
@@ -130,8 +133,12 @@ Result<int> ControlHandle::ioctl(engine::IoctlRequest& request, const engine::Ca
         return static_cast<int>(number);
       }
       return engine_->add(number);
-    case LOOP_CTL_REMOVE:
-      return engine_->remove(number);
+    case LOOP_CTL_REMOVE: {
+      auto removed = engine_->remove(number);
+      // By the server that was killed.
+      const bool gone = request.resent && !removed && removed.error().code == ENODEV;
+      return gone ? Result<int>(0) : removed;
+    }
     case LOOP_CTL_GET_FREE:
       return engine_->get_free();
     default:

@@ -30,8 +30,12 @@ Section section_of(std::string_view name) {
   return Section::kNone;
 }
 
+// Of any loop device or partition, the host's and those of other instances too, whose numbers may be higher than
+// an instance's can be.
 bool is_loop_name(std::string_view name) {
-  return instance::parse_node_name(name).has_value();
+  constexpr std::string_view kPrefix = "loop";
+  return name.starts_with(kPrefix) && name.size() > kPrefix.size() && name[kPrefix.size()] >= '0' &&
+         name[kPrefix.size()] <= '9';
 }
 
 // "../../devices/virtual/block/loop0/loop0p1" leads to a loop device of the host.
@@ -43,12 +47,18 @@ std::string device_key(dev_t device) {
   return fmt::format("{}:{}", major(device), minor(device));
 }
 
-// The node of an instance that "M:m" may stand for.
-std::optional<engine::NodeId> node_of_key(const std::string& key) {
+// "M:m".
+std::optional<dev_t> device_of_key(const std::string& key) {
   unsigned major_number = 0, minor_number = 0;
   if (std::sscanf(key.c_str(), "%9u:%9u", &major_number, &minor_number) != 2) return std::nullopt;
   const dev_t device = makedev(major_number, minor_number);
-  return device_key(device) == key ? engine::node_of_device(device) : std::nullopt;
+  return device_key(device) == key ? std::optional(device) : std::nullopt;
+}
+
+// The node of the instance that "M:m" stands for.
+std::optional<engine::NodeId> node_of_key(engine::Engine& engine, const std::string& key) {
+  const auto device = device_of_key(key);
+  return device ? engine.node_of_device(*device) : std::nullopt;
 }
 
 bool has(const std::optional<engine::DeviceState>& device, const engine::NodeId& node) {
@@ -133,9 +143,11 @@ bool Tree::is_own(const Place& place) const {
     case Section::kVirtualBlock:
       return is_loop_name(place.first);
     case Section::kDevBlock: {
-      const auto node = node_of_key(place.first);
-      return node &&
-             (node->kind == engine::NodeId::Kind::kDevice || has(engine_->state(node->device), *node));
+      constexpr unsigned kLoopMajor = 7;
+      const auto device = device_of_key(place.first);
+      if (device && major(*device) == kLoopMajor) return true;
+      const auto node = node_of_key(*engine_, place.first);
+      return node && has(engine_->state(node->device), *node);
     }
     default:
       return false;
@@ -145,7 +157,7 @@ bool Tree::is_own(const Place& place) const {
 // An entry for which is_own() holds. One device at a time: this is what every path walk asks for.
 Result<Entry> Tree::find_own(const Place& place) const {
   const auto node =
-      place.section == Section::kDevBlock ? node_of_key(place.first) : instance::parse_node_name(place.first);
+      place.section == Section::kDevBlock ? node_of_key(*engine_, place.first) : instance::parse_node_name(place.first);
   const auto device = node ? engine_->state(node->device) : std::nullopt;
   if (!node || !has(device, *node)) return fail(ENOENT, "'{}'", place.below);
   const bool partition = node->kind == engine::NodeId::Kind::kPartition;

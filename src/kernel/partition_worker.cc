@@ -1,0 +1,146 @@
+#include "kernel/partition_worker.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/blkpg.h>
+#include <linux/fs.h>
+#include <poll.h>
+#include <sched.h>
+#include <spawn.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <chrono>
+#include <sstream>
+
+#include "engine/partition_scan.h"
+#include "sys/loop_device.h"
+
+namespace loopfs::kernel {
+namespace {
+
+constexpr std::chrono::seconds kPatience{10};
+constexpr size_t kMostAnswer = 64 << 10;  // bytes
+constexpr uid_t kNobody = 65534;
+
+// One Linux partition from sector 1 on, in a master boot record.
+std::array<unsigned char, 512> one_partition() {
+  std::array<unsigned char, 512> sector{};
+  sector[446 + 4] = 0x83;
+  sector[446 + 8] = 1;
+  sector[446 + 12] = 8;
+  sector[510] = 0x55;
+  sector[511] = 0xaa;
+  return sector;
+}
+
+// Both kinds of table, and little else, have this.
+bool may_have_table(int device) {
+  std::array<unsigned char, 512> sector{};
+  return ::pread(device, sector.data(), sector.size(), 0) == static_cast<ssize_t>(sector.size()) &&
+         sector[510] == 0x55 && sector[511] == 0xaa;
+}
+
+std::string read_answer(int pipe) {
+  std::string answer;
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  while (answer.size() < kMostAnswer) {
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+    pollfd wait{pipe, POLLIN, 0};
+    if (left.count() <= 0 || ::poll(&wait, 1, static_cast<int>(left.count())) <= 0) return {};
+    char piece[4096];
+    const ssize_t got = ::read(pipe, piece, sizeof piece);
+    if (got <= 0) return got == 0 ? answer : std::string();
+    answer.append(piece, static_cast<size_t>(got));
+  }
+  return {};
+}
+
+Result<std::string> ask_worker(int device, const std::string& program) {
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) return errno_fail("pipe");
+  const Fd answer(ends[0]);
+  Fd question(ends[1]);
+  posix_spawn_file_actions_t actions;
+  ::posix_spawn_file_actions_init(&actions);
+  ::posix_spawn_file_actions_adddup2(&actions, device, STDIN_FILENO);
+  ::posix_spawn_file_actions_adddup2(&actions, question.get(), STDOUT_FILENO);
+  std::string name = program, option = kScanOption;
+  char* words[] = {name.data(), option.data(), nullptr};
+  char* none[] = {nullptr};
+  pid_t pid = 0;
+  const int code = ::posix_spawn(&pid, program.c_str(), &actions, nullptr, words, none);
+  ::posix_spawn_file_actions_destroy(&actions);
+  if (code != 0) return fail(code, "run '{}'", program);
+  question.reset();
+  std::string text = read_answer(answer.get());
+  int status = 0;
+  ::kill(pid, SIGKILL);  // it has answered, or never will
+  ::waitpid(pid, &status, 0);
+  return text;
+}
+
+}  // namespace
+
+bool kernel_reads_partitions(DevicePool& pool) {
+  const Fd image(::memfd_create("loopfs-partitions", MFD_CLOEXEC));
+  const auto sector = one_partition();
+  if (!image.valid() || ::ftruncate(image.get(), 1 << 20) != 0 ||
+      ::pwrite(image.get(), sector.data(), sector.size(), 0) != static_cast<ssize_t>(sector.size())) {
+    return true;
+  }
+  auto claim = pool.take(O_RDONLY);
+  if (!claim) return true;
+  loop_config config{};
+  config.fd = static_cast<uint32_t>(image.get());
+  config.info.lo_flags = LO_FLAGS_PARTSCAN | LO_FLAGS_AUTOCLEAR | LO_FLAGS_READ_ONLY;
+  const bool bound = sys::configure_loop_device(claim->device.get(), config).has_value();
+  const bool found = !bound || !sys::loop_partitions(claim->number).empty();
+  claim->device.reset();
+  pool.give_back(claim->number);
+  return found;
+}
+
+Result<void> add_partitions(const Binding& binding, const std::string& program) {
+  auto device = binding.open(0, O_RDONLY);
+  if (!device) return propagate(device);
+  if (!may_have_table(device->get()) || !sys::loop_partitions(binding.number()).empty()) return {};
+  auto answer = ask_worker(device->get(), program);
+  if (!answer) return propagate(answer);
+  std::istringstream lines(*answer);
+  for (sys::PartitionEdit edit{.operation = BLKPG_ADD_PARTITION}; lines >> edit.number >> edit.start >> edit.length;) {
+    if (edit.number < 1 || edit.number > static_cast<int>(instance::kMostPartitions)) continue;
+    (void)sys::edit_partition(device->get(), edit);  // the kernel checks the rest
+  }
+  return {};
+}
+
+int scan_standard_input() {
+  uint64_t size = 0;
+  int block_size = 0;
+  if (::ioctl(STDIN_FILENO, BLKGETSIZE64, &size) != 0 || ::ioctl(STDIN_FILENO, BLKSSZGET, &block_size) != 0) return 1;
+  const rlimit memory{256U << 20, 256U << 20}, time{5, 5}, files{8, 8};
+  ::setrlimit(RLIMIT_AS, &memory);
+  ::setrlimit(RLIMIT_CPU, &time);
+  ::setrlimit(RLIMIT_NOFILE, &files);
+  if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return 1;
+  if (::unshare(CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWNS | CLONE_NEWUTS) != 0) return 1;
+  if (::setgroups(0, nullptr) != 0 || ::setresgid(kNobody, kNobody, kNobody) != 0 ||
+      ::setresuid(kNobody, kNobody, kNobody) != 0) {
+    return 1;
+  }
+  const auto found = engine::scan_partitions(STDIN_FILENO, 0, size, static_cast<uint32_t>(block_size));
+  if (!found) return 1;
+  std::string text;
+  for (const auto& [number, partition] : *found) {
+    text += fmt::format("{} {} {}\n", number, partition.start, partition.size);
+  }
+  return ::write(STDOUT_FILENO, text.data(), text.size()) == static_cast<ssize_t>(text.size()) ? 0 : 1;
+}
+
+}  // namespace loopfs::kernel
