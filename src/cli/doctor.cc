@@ -6,6 +6,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/printable.h"
+
 namespace loopfs::cli {
 namespace {
 
@@ -164,6 +166,44 @@ Finding judge_program(const FuseProgramFact& fact) {
   return finding;
 }
 
+// What loopfsd and the containers that it serves need; nothing of it is missing for `loopfs run`.
+Finding judge_daemon(const DaemonFacts& facts) {
+  if (facts.connect == ENOENT || facts.connect == ECONNREFUSED) {
+    return {State::kAside, "loopfsd", "not running; only `mount -t loopfs` needs it", ""};
+  }
+  if (facts.connect != 0 || facts.answer != 0) {
+    const bool timeout = facts.answer == EAGAIN;
+    return {State::kAside, "loopfsd",
+            fmt::format("'{}': {}", facts.socket,
+                        timeout ? "no answer" : text_of(facts.connect != 0 ? facts.connect : facts.answer)),
+            "see the log of loopfsd"};
+  }
+  return {State::kOk, "loopfsd", "answers, version " + base::to_printable(facts.version), ""};
+}
+
+Finding judge_loop_control(const DaemonFacts& facts) {
+  if (facts.loop_control == 0) return {State::kOk, "/dev/loop-control", "the kernel's, for loopfsd", ""};
+  const bool other = facts.loop_control == ENODEV;
+  return {State::kAside, "/dev/loop-control",
+          other ? "not the kernel's: an instance's" : text_of(facts.loop_control),
+          other ? "" : "for loopfsd, as root of the machine: modprobe loop"};
+}
+
+Finding judge_last_close(const DaemonFacts& facts) {
+  constexpr const char* kSubject = "clearing in use";
+  if (!facts.clears_at_last_close) {
+    return {State::kAside, kSubject,
+            facts.clears_error != 0 ? "not tried: " + text_of(facts.clears_error)
+                                    : "not tried: see /dev/loop-control",
+            ""};
+  }
+  if (*facts.clears_at_last_close) {
+    return {State::kOk, kSubject, "a device is unbound at its last close only", ""};
+  }
+  return {State::kAside, kSubject, "a device can be unbound while it is being opened",
+          "for loopfsd: Linux 6.11 or newer"};
+}
+
 }  // namespace
 
 std::vector<Finding> judge(const MachineFacts& facts) {
@@ -187,6 +227,9 @@ std::vector<Finding> judge(const MachineFacts& facts) {
     findings.push_back({State::kMissing, "loopfs.toml", facts.config_error, "mend the file, see loopfs(1)"});
   }
   for (const FuseProgramFact& program : facts.programs) findings.push_back(judge_program(program));
+  findings.push_back(judge_daemon(facts.daemon));
+  findings.push_back(judge_loop_control(facts.daemon));
+  findings.push_back(judge_last_close(facts.daemon));
   return findings;
 }
 
@@ -198,6 +241,7 @@ std::string report(const std::vector<Finding>& findings) {
     const char* label = "OK";
     if (finding.state == State::kMissing) label = "missing";
     if (finding.state == State::kLacking) label = "lacking";
+    if (finding.state == State::kAside) label = "-";
     missing += finding.state == State::kMissing;
     lacking += finding.state == State::kLacking;
     text += fmt::format("{:<8} {:<26} {}\n", label, finding.subject, finding.detail);
@@ -214,7 +258,7 @@ std::string report(const std::vector<Finding>& findings) {
 }
 
 int doctor(const DoctorOptions& options) {
-  const std::vector<Finding> findings = judge(examine_machine(options.config));
+  const std::vector<Finding> findings = judge(examine_machine(options.config, options.socket));
   fmt::print("{}", report(findings));
   return std::any_of(findings.begin(), findings.end(),
                      [](const Finding& finding) { return finding.state == State::kMissing; })

@@ -14,6 +14,7 @@ struct Finding {
     kOk,
     kLacking,  // `loopfs run` works with less
     kMissing,  // `loopfs run` cannot work
+    kAside,    // `loopfs run` works all the same: of loopfsd
   };
   State state = State::kOk;
   std::string subject;

@@ -21,6 +21,7 @@ MachineFacts good_machine() {
   facts.ids.subordinate_users = facts.ids.subordinate_groups = {{100000, 65536}};
   facts.ids.helpers_work = true;
   facts.programs = {{"ext4", "fuse2fs", "fuse2fs", true}};
+  facts.daemon = {.socket = "/s", .version = "1.2.3", .clears_at_last_close = true};
   return facts;
 }
 
@@ -144,6 +145,27 @@ TEST(Doctor, Programs) {
   expect(facts, "squashfuse", State::kLacking, "apt-get install squashfuse");
   expect(facts, "erofsfuse", State::kLacking, "install erofsfuse");
   EXPECT_THAT(report(judge(facts)), HasSubstr("works here, without what is lacking"));
+}
+
+TEST(Doctor, TheDaemonIsNotNeededByRun) {
+  MachineFacts facts = good_machine();
+  EXPECT_THAT(about(facts, "loopfsd").detail, HasSubstr("1.2.3"));
+  facts.daemon = {.socket = "/s", .connect = ENOENT, .loop_control = ENOENT};
+  EXPECT_THAT(about(facts, "loopfsd").detail, HasSubstr("not running"));
+  expect(facts, "loopfsd", State::kAside, "");
+  expect(facts, "/dev/loop-control", State::kAside, "modprobe loop");
+  expect(facts, "clearing in use", State::kAside, "");
+  EXPECT_THAT(report(judge(facts)), HasSubstr("`loopfs run` works here.\n"));
+}
+
+TEST(Doctor, ADaemonThatDoesNotAnswer) {
+  MachineFacts facts = good_machine();
+  facts.daemon.answer = EAGAIN;
+  expect(facts, "loopfsd", State::kAside, "log");
+  EXPECT_EQ(about(facts, "loopfsd").detail, "'/s': no answer");
+  facts.daemon = {.socket = "/s", .connect = EACCES, .clears_at_last_close = false};
+  EXPECT_EQ(about(facts, "loopfsd").detail, "'/s': Permission denied");
+  expect(facts, "clearing in use", State::kAside, "6.11");
 }
 
 }  // namespace

@@ -3,7 +3,10 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <pwd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -14,6 +17,8 @@
 #include "base/fd.h"
 #include "mounter/config.h"
 #include "sandbox/map_ids.h"
+#include "sys/loop_probe.h"
+#include "varlink/client.h"
 
 namespace loopfs::cli {
 namespace {
@@ -58,9 +63,39 @@ void examine_programs(const std::string& config, MachineFacts& facts) {
   }
 }
 
+// A daemon that is stuck is something to tell of, not to wait for.
+void ask_daemon(DaemonFacts& facts) {
+  constexpr timeval kPatience{.tv_sec = 3, .tv_usec = 0};
+  auto client = varlink::Client::connect(facts.socket);
+  facts.connect = client ? 0 : client.error().code;
+  if (!client) return;
+  (void)::setsockopt(client->socket_fd(), SOL_SOCKET, SO_RCVTIMEO, &kPatience, sizeof kPatience);
+  const auto reply = client->call("org.varlink.service.GetInfo");
+  facts.answer = reply ? 0 : reply.error().code;
+  if (!reply) return;
+  const auto version = reply->parameters.find("version");
+  if (version != reply->parameters.end() && version->is_string()) facts.version = version->get<std::string>();
+}
+
+DaemonFacts examine_daemon(const std::string& socket) {
+  constexpr unsigned kControlMajor = 10, kControlMinor = 237;  // linux/miscdevice.h
+  DaemonFacts facts{.socket = socket};
+  ask_daemon(facts);
+  struct stat status {};
+  if (::stat("/dev/loop-control", &status) != 0) {
+    facts.loop_control = errno;
+  } else if (!S_ISCHR(status.st_mode) || status.st_rdev != makedev(kControlMajor, kControlMinor)) {
+    facts.loop_control = ENODEV;
+  }
+  if (facts.loop_control != 0) return facts;
+  if (const auto clears = sys::probe_clears_at_last_close()) facts.clears_at_last_close = *clears;
+  else facts.clears_error = clears.error().code;
+  return facts;
+}
+
 }  // namespace
 
-MachineFacts examine_machine(const std::string& config) {
+MachineFacts examine_machine(const std::string& config, const std::string& socket) {
   MachineFacts facts;
   examine_fuse(facts);
   facts.sysctls = sandbox::read_machine_facts();
@@ -72,6 +107,7 @@ MachineFacts examine_machine(const std::string& config) {
   facts.user = name_of_user();
   facts.ids = sandbox::read_id_facts();
   examine_programs(config, facts);
+  facts.daemon = examine_daemon(socket);
   return facts;
 }
 

@@ -5,23 +5,41 @@
 
 #include <cstdio>
 
+#include "cli/attach.h"
 #include "cli/doctor.h"
+#include "cli/manager_commands.h"
 #include "cli/options.h"
 #include "cli/run.h"
 
 namespace {
 
-using loopfs::cli::DoctorOptions;
-using loopfs::cli::Message;
-using loopfs::cli::RunOptions;
+namespace cli = loopfs::cli;
 
-int act(const RunOptions& options) {
-  return loopfs::cli::run(options);
+int act(const cli::RunOptions& options) {
+  return cli::run(options);
 }
-int act(const DoctorOptions& options) {
-  return loopfs::cli::doctor(options);
+int act(const cli::DoctorOptions& options) {
+  return cli::doctor(options);
 }
-int act(const Message& message) {
+int act(const cli::ListOptions& options) {
+  return cli::list_instances(options);
+}
+int act(const cli::InspectOptions& options) {
+  return cli::inspect(options);
+}
+int act(const cli::EventsOptions& options) {
+  return cli::follow_events(options);
+}
+int act(const cli::LimitOptions& options) {
+  return cli::limit(options);
+}
+int act(const cli::AttachOptions& options) {
+  return cli::attach(options);
+}
+int act(const cli::DetachOptions& options) {
+  return cli::detach(options);
+}
+int act(const cli::Message& message) {
   fmt::print(message.status == 0 ? stdout : stderr, "{}\n", message.text);
   return message.status;
 }

@@ -4,22 +4,14 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "cli/manager_options.h"
+#include "cli/usage.h"
 #include "instance/node.h"
 
 namespace loopfs::cli {
 namespace {
 
 constexpr int kUsage = 2;
-
-// The usage line in full: CLI11 knows neither the command of `run` nor, in a subcommand's help, the program.
-class UsageFormatter : public CLI::Formatter {
- public:
-  explicit UsageFormatter(std::string words) : words_(std::move(words)) {}
-  std::string make_usage(const CLI::App*, std::string) const override { return "Usage: " + words_ + "\n"; }
-
- private:
-  std::string words_;
-};
 
 struct Parser {
   CLI::App app{"Private loop devices for a sandbox, without privileges."};
@@ -29,14 +21,17 @@ struct Parser {
   DoctorOptions doctor;
   std::vector<std::string> binds;
   uint32_t max = 0;
+  ManagerCommandLine manager;
 
-  Parser() {
+  Parser() : manager(prepare()) {}
+
+  // The subcommands of the sandbox come first in --help.
+  CLI::App& prepare() {
     app.name("loopfs");
     app.set_version_flag("--version", "loopfs " LOOPFS_VERSION);
     app.require_subcommand(1);
-    run_command =
-        app.add_subcommand("run", "Run a command with loop devices of its own, as root of a sandbox.");
-    run_command->formatter(std::make_shared<UsageFormatter>("loopfs run [OPTIONS] [--] COMMAND [ARGUMENT...]"));
+    run_command = add_command(app, "run", "Run a command with loop devices of its own, as root of a sandbox.",
+                              "loopfs run [OPTIONS] [--] COMMAND [ARGUMENT...]");
     run_command->add_option("--root", run.root, "Use this directory as the root file system")
         ->type_name("DIR");
     run_command
@@ -53,10 +48,14 @@ struct Parser {
     run_command->add_option("--config", run.config, "Read this file in place of loopfs.toml")
         ->type_name("FILE");
     run_command->add_flag("-q,--quiet", run.quiet, "Say nothing but errors");
-    doctor_command = app.add_subcommand("doctor", "Tell what this machine has and lacks for `loopfs run`.");
-    doctor_command->formatter(std::make_shared<UsageFormatter>("loopfs doctor [OPTIONS]"));
+    doctor_command = add_command(app, "doctor", "Tell what this machine has and lacks for `loopfs run`, and of loopfsd.",
+                                 "loopfs doctor [OPTIONS]");
     doctor_command->add_option("--config", doctor.config, "Read this file in place of loopfs.toml")
         ->type_name("FILE");
+    doctor_command->add_option("--socket", doctor.socket, "Where loopfsd listens")
+        ->type_name("PATH")
+        ->capture_default_str();
+    return app;
   }
 };
 
@@ -89,8 +88,7 @@ Message usage_error(std::string text, const char* help) {
   return {kUsage, "loopfs: " + text + " (try `" + help + "`)"};
 }
 
-std::variant<RunOptions, DoctorOptions, Message> finish_run(Parser& parser,
-                                                            std::vector<std::string> command) {
+CommandLine finish_run(Parser& parser, std::vector<std::string> command) {
   constexpr const char* kHelp = "loopfs run --help";
   RunOptions& run = parser.run;
   for (const std::string& text : parser.binds) {
@@ -107,9 +105,21 @@ std::variant<RunOptions, DoctorOptions, Message> finish_run(Parser& parser,
   return std::move(run);
 }
 
+CommandLine finish(Parser& parser) {
+  ManagerCommandLine& manager = parser.manager;
+  if (auto checked = manager.check(); !checked) return usage_error(checked.error().what, "loopfs --help");
+  if (manager.is_list()) return manager.list;
+  if (manager.is_inspect()) return manager.inspect;
+  if (manager.is_events()) return manager.events;
+  if (manager.is_limit()) return manager.limit;
+  if (manager.is_attach()) return manager.attach;
+  if (manager.is_detach()) return manager.detach;
+  return parser.doctor;
+}
+
 }  // namespace
 
-std::variant<RunOptions, DoctorOptions, Message> parse_command_line(const std::vector<std::string>& words) {
+CommandLine parse_command_line(const std::vector<std::string>& words) {
   Parser parser;
   std::vector<std::string> ours = words;
   std::vector<std::string> command;
@@ -126,9 +136,9 @@ std::variant<RunOptions, DoctorOptions, Message> parse_command_line(const std::v
     std::reverse(ours.begin(), ours.end());  // as CLI11 wants it
     parser.app.parse(std::move(ours));
   } catch (const CLI::CallForHelp&) {
-    const CLI::App* asked = is_run ? parser.run_command : &parser.app;
-    if (parser.doctor_command->parsed()) asked = parser.doctor_command;
-    std::string text = asked->help(asked == &parser.app ? "loopfs" : "");
+    const CLI::App* asked = &parser.app;
+    if (const auto parsed = parser.app.get_subcommands(); !parsed.empty()) asked = parsed.front();
+    std::string text = asked->help();
     text.erase(text.find_last_not_of('\n') + 1);
     return Message{0, std::move(text)};
   } catch (const CLI::CallForVersion& version) {
@@ -137,7 +147,7 @@ std::variant<RunOptions, DoctorOptions, Message> parse_command_line(const std::v
     return usage_error(error.what(), is_run ? "loopfs run --help" : "loopfs --help");
   }
   if (is_run) return finish_run(parser, std::move(command));
-  return parser.doctor;
+  return finish(parser);
 }
 
 }  // namespace loopfs::cli

@@ -88,7 +88,7 @@ TEST(Options, Mistakes) {
   EXPECT_THAT(mistake_of({"run", "--max", "many", "ls"}), HasSubstr("--max"));
   EXPECT_THAT(mistake_of({"run", "--max"}), HasSubstr("--max"));
   EXPECT_THAT(mistake_of({"run", "--root", "", "ls"}), HasSubstr("--root"));
-  EXPECT_THAT(mistake_of({"run", "--engine", "kernel", "ls"}), HasSubstr("--engine"));
+  EXPECT_THAT(mistake_of({"run", "--engine", "warp", "ls"}), HasSubstr("--engine"));
   EXPECT_THAT(mistake_of({}), HasSubstr("subcommand"));
   EXPECT_THAT(mistake_of({"walk"}), HasSubstr("loopfs --help"));
   EXPECT_THAT(mistake_of({"doctor", "x"}), HasSubstr("x"));

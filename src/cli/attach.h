@@ -1,0 +1,40 @@
+// `loopfs attach` and `loopfs detach`: files on the devices of a mounted instance, by ioctl(2) on its nodes.
+// Neither asks the daemon, and an instance of `loopfs run`, mounted on /dev, does as well.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "base/error.h"
+
+namespace loopfs::cli {
+
+inline constexpr const char* kInstanceDirectory = "/dev/loopfs";
+
+struct AttachOptions {
+  std::string instance = kInstanceDirectory;  // has loop-control and the devices
+  uint64_t offset = 0, sizelimit = 0;         // bytes; sizelimit 0: none
+  bool read_only = false;
+  bool partscan = false;
+  bool direct_io = false;
+  uint32_t block_size = 0;  // 0: the kernel's choice
+  std::string file;
+};
+
+struct DetachOptions {
+  std::string instance = kInstanceDirectory;
+  std::string what;  // a device, or a file that devices of the instance have
+};
+
+// N of "loopN", nothing else.
+std::optional<uint32_t> number_of_device(const std::string& name);
+
+// The path that `what` means if it is a device: itself, or for the bare "loop3" that of the instance.
+std::string device_path(const DetachOptions& options);
+
+// Each prints its answer, or once the error, and returns the exit status: 0 or 1.
+int attach(const AttachOptions& options);
+int detach(const DetachOptions& options);
+
+}  // namespace loopfs::cli
