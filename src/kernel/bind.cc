@@ -154,11 +154,13 @@ bool is_bound_to(const Binding& binding, int file) {
 }
 
 std::shared_ptr<Binding> restore_binding(const BindingRecord& record) {
+  if (record.sequence != 0) {
+    return Binding::again(record.kernel_device, record.sequence, record.backing_path).value_or(nullptr);
+  }
   auto device = sys::open_loop_device(record.kernel_device, 0, O_RDONLY);
   if (!device) return nullptr;
   auto binding = Binding::of(record.kernel_device, device->get(), record.backing_path);
   if (!binding) return nullptr;
-  if (record.sequence != 0) return (*binding)->sequence() == record.sequence ? *binding : nullptr;
   return is_of_file(device->get(), record.backing_device, record.backing_inode) ? *binding : nullptr;
 }
 

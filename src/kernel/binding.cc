@@ -28,6 +28,14 @@ Result<std::shared_ptr<Binding>> Binding::of(uint32_t number, int device, std::s
       new Binding(number, *sequence, std::move(*token), std::move(backing_path)));
 }
 
+Result<std::shared_ptr<Binding>> Binding::again(uint32_t number, uint64_t sequence, std::string backing_path) {
+  auto token = sys::LoopBinding::watch(number);
+  if (!token) return fail(ENXIO, "loop{}: not bound", number);
+  const auto facts = sys::loop_facts(number);
+  if (!facts || facts->disk_sequence != sequence) return fail(ESTALE, "loop{}: bound anew", number);
+  return std::shared_ptr<Binding>(new Binding(number, sequence, std::move(*token), std::move(backing_path)));
+}
+
 Result<Fd> Binding::open(uint32_t partition, int flags) const {
   auto device = sys::open_loop_device(number_, partition, flags);
   if (!device) return device;

@@ -22,6 +22,10 @@ class Binding : public std::enable_shared_from_this<Binding> {
   // The device is bound now, and `device` is open on it. Errors: ENXIO it is not.
   static Result<std::shared_ptr<Binding>> of(uint32_t number, int device, std::string backing_path);
 
+  // One that an earlier process had, without opening the device: nobody can open one that has been cleared and is
+  // still open. Errors: ENXIO not bound, ESTALE bound anew.
+  static Result<std::shared_ptr<Binding>> again(uint32_t number, uint64_t sequence, std::string backing_path);
+
   uint32_t number() const { return number_; }
   uint64_t sequence() const { return sequence_; }
   const std::string& backing_path() const { return backing_path_; }
