@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <charconv>
 
-#include "kernel/partition_worker.h"
+#include "kernel/kernel_features.h"
 #include "sys/loop_device.h"
 #include "sys/mount_api.h"
 
@@ -69,7 +69,12 @@ Result<std::unique_ptr<Manager>> Manager::create(Options options, std::vector<ke
   auto pool = kernel::DevicePool::create(manager->options_.devices);
   if (!pool) return propagate(pool);
   manager->pool_ = std::move(*pool);
-  if (!kernel::kernel_reads_partitions(*manager->pool_)) manager->partition_worker_ = "/proc/self/exe";
+  const auto features = kernel::probe_kernel(*manager->pool_);
+  if (!features) return propagate(features, "try a loop device of the kernel's");
+  if (!features->clears_at_last_close) {
+    return fail(EOPNOTSUPP, "this kernel unbinds a loop device while it is open, which lets containers meet");
+  }
+  if (!features->reads_partitions) manager->partition_worker_ = "/proc/self/exe";
   if (auto restored = manager->restore(std::move(kept)); !restored) return propagate(restored);
   manager->caretaker_ = std::thread([raw = manager.get()] { raw->care(); });
   return manager;

@@ -28,17 +28,6 @@ constexpr std::chrono::seconds kPatience{10};
 constexpr size_t kMostAnswer = 64 << 10;  // bytes
 constexpr uid_t kNobody = 65534;
 
-// One Linux partition from sector 1 on, in a master boot record.
-std::array<unsigned char, 512> one_partition() {
-  std::array<unsigned char, 512> sector{};
-  sector[446 + 4] = 0x83;
-  sector[446 + 8] = 1;
-  sector[446 + 12] = 8;
-  sector[510] = 0x55;
-  sector[511] = 0xaa;
-  return sector;
-}
-
 // Both kinds of table, and little else, have this.
 bool may_have_table(int device) {
   std::array<unsigned char, 512> sector{};
@@ -86,25 +75,6 @@ Result<std::string> ask_worker(int device, const std::string& program) {
 }
 
 }  // namespace
-
-bool kernel_reads_partitions(DevicePool& pool) {
-  const Fd image(::memfd_create("loopfs-partitions", MFD_CLOEXEC));
-  const auto sector = one_partition();
-  if (!image.valid() || ::ftruncate(image.get(), 1 << 20) != 0 ||
-      ::pwrite(image.get(), sector.data(), sector.size(), 0) != static_cast<ssize_t>(sector.size())) {
-    return true;
-  }
-  auto claim = pool.take(O_RDONLY);
-  if (!claim) return true;
-  loop_config config{};
-  config.fd = static_cast<uint32_t>(image.get());
-  config.info.lo_flags = LO_FLAGS_PARTSCAN | LO_FLAGS_AUTOCLEAR | LO_FLAGS_READ_ONLY;
-  const bool bound = sys::configure_loop_device(claim->device.get(), config).has_value();
-  const bool found = !bound || !sys::loop_partitions(claim->number).empty();
-  claim->device.reset();
-  pool.give_back(claim->number);
-  return found;
-}
 
 Result<void> add_partitions(const Binding& binding, const std::string& program) {
   auto device = binding.open(0, O_RDONLY);

@@ -7,9 +7,6 @@
 
 namespace loopfs::kernel {
 
-// Whether this kernel finds the partitions of a loop device itself. Tries it.
-bool kernel_reads_partitions(DevicePool& pool);
-
 // Reads the table of a device that has no partitions and adds them, as partx(8) would. The table is read by a process
 // without any right, which `program` is run for, with kScanOption: what is in it is anybody's.
 // Errors: EIO the process failed.

@@ -142,6 +142,13 @@ Result<void> set_autoclear(int device) {
   return {};
 }
 
+Result<void> set_direct_io(int device, bool on) {
+  if (::ioctl(device, LOOP_SET_DIRECT_IO, static_cast<unsigned long>(on)) < 0) {
+    return errno_fail("LOOP_SET_DIRECT_IO");
+  }
+  return {};
+}
+
 Result<void> reread_partitions(int device) {
   if (::ioctl(device, BLKRRPART) < 0) return errno_fail("BLKRRPART");
   return {};

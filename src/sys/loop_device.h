@@ -49,6 +49,10 @@ Result<loop_info64> loop_status(int device);
 // Errors: ENXIO unbound.
 Result<void> set_autoclear(int device);
 
+// LOOP_SET_DIRECT_IO. Errors: EINVAL its file, or where it starts in it, does not allow that; ENXIO unbound;
+// EPERM `device` is open for reading only, and the caller not root.
+Result<void> set_direct_io(int device, bool on);
+
 // BLKRRPART. Errors: EINVAL without LO_FLAGS_PARTSCAN, EBUSY a partition is in use.
 Result<void> reread_partitions(int device);
 
