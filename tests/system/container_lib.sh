@@ -8,7 +8,7 @@
 # and a pid namespace of its own: the end of that pid namespace is the end of everything podman started there.
 # A script with an EXIT trap of its own has to call stop_containers in it.
 
-container_packages=(dosfstools e2fsprogs fdisk mount procps python3-minimal util-linux)
+container_packages=(dosfstools e2fsprogs fdisk fuse2fs mount procps python3-minimal util-linux)
 # shellcheck disable=SC2034 # for the scripts
 container_kinds=("crun host" "crun private" "runc host" "runc private")
 container_base=200000 # a private user namespace's root on the host, as in container_ids
@@ -71,10 +71,35 @@ container_overlay_works() {
   [ "$(<"$at/answer")" = yes ]
 }
 
+# container_allow_devices RULE...: the device cgroup of all containers from now on lets these through ("b:7" for all
+# block devices of that major number). podman has --device-cgroup-rule for it, but not in a private user namespace,
+# where runc then denies all but the standard devices; so it is written into the container's configuration.
+container_allow_devices() {
+  local hooks=$TEST_FOLDER/containers/hooks
+  mkdir -p "$hooks"
+  cat >"$hooks/allow" <<'PYTHON'
+#!/usr/bin/python3
+import json, sys
+config = json.load(sys.stdin)
+devices = config["linux"].setdefault("resources", {}).setdefault("devices", [])
+for rule in sys.argv[1:]:
+    kind, major = rule.split(":")
+    devices.append({"allow": True, "type": kind, "major": int(major), "access": "rw"})
+json.dump(config, sys.stdout)
+PYTHON
+  chmod +x "$hooks/allow"
+  python3 - "$hooks/allow" "$@" >"$hooks/allow.json" <<'PYTHON'
+import json, sys
+hook = {"path": sys.argv[1], "args": ["allow"] + sys.argv[2:]}
+print(json.dumps({"version": "1.0.0", "hook": hook, "when": {"always": True}, "stages": ["precreate"]}))
+PYTHON
+}
+
 # container_podman FOLDER RUNTIME: sets the array podman, the program with its global options.
 container_podman() {
   podman=(podman --root "$1/graph" --runroot "$1/state" --tmpdir "$1/tmp" --network-config-dir "$1/network"
     --runtime "$2" --runtime-flag "root=$1/runtime" --cgroup-manager=cgroupfs --events-backend=none)
+  [ ! -d "$TEST_FOLDER/containers/hooks" ] || podman+=(--hooks-dir "$TEST_FOLDER/containers/hooks")
 }
 
 # prepare_container FOLDER RUNTIME USERNS [OPTION...] -- CMD...: sets the array podman_run.
