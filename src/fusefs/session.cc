@@ -9,13 +9,14 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <span>
 
 namespace loopfs::fusefs {
 namespace {
 
 thread_local int reply_channel = -1;
 thread_local bool resent = false;
-thread_local bool mute = false;  // nobody waits for a reply
+thread_local std::vector<std::byte>* kept_reply = nullptr;  // where a reply goes that nobody waits for
 
 constexpr uint64_t kResent = uint64_t{1} << 63;  // FUSE_UNIQUE_RESEND: linux/fuse.h, 6.9
 constexpr int kNotifyResend = 7;                 // FUSE_NOTIFY_RESEND: likewise
@@ -26,10 +27,12 @@ int channel_or(int main) {
 }
 
 ssize_t write_reply(int main, iovec* vector, int count, void*) {
-  if (mute) {
-    ssize_t length = 0;
-    for (int i = 0; i < count; ++i) length += static_cast<ssize_t>(vector[i].iov_len);
-    return length;
+  if (kept_reply != nullptr) {
+    for (const iovec& part : std::span(vector, static_cast<size_t>(count))) {
+      const auto* bytes = static_cast<const std::byte*>(part.iov_base);
+      kept_reply->insert(kept_reply->end(), bytes, bytes + part.iov_len);
+    }
+    return static_cast<ssize_t>(kept_reply->size());
   }
   return ::writev(channel_or(main), vector, count);
 }
@@ -118,16 +121,32 @@ void Session::process(std::span<std::byte> request) {
   fuse_in_header header{};
   if (request.size() < sizeof header) return;
   std::memcpy(&header, request.data(), sizeof header);
+  if (header.opcode == FUSE_INIT && begin_again(header.unique)) return;
   if (header.opcode == FUSE_INIT && shared_.on_begin) shared_.on_begin(request);
   resent = (header.unique & kResent) != 0;
   const fuse_buf buffer{.size = request.size(), .flags = {}, .mem = request.data(), .fd = -1, .pos = 0};
   fuse_session_process_buf(session_.get(), &buffer);
 }
 
+// The earlier process had noted the request and may not have answered it. libfuse takes it only once.
+bool Session::begin_again(uint64_t unique) {
+  if (begun_reply_.empty()) return false;
+  fuse_out_header header{};
+  std::memcpy(&header, begun_reply_.data(), sizeof header);
+  header.unique = unique;
+  std::memcpy(begun_reply_.data(), &header, sizeof header);
+  (void)!::write(channels_.front().get(), begun_reply_.data(), begun_reply_.size());
+  return true;
+}
+
 void Session::resume() {
-  mute = true;
-  process(shared_.begun_with);
-  mute = false;
+  if (!shared_.begun_with.empty()) {
+    std::vector<std::byte> reply;
+    kept_reply = &reply;
+    process(shared_.begun_with);
+    kept_reply = nullptr;
+    begun_reply_ = std::move(reply);
+  }
   // What the earlier process had read and not answered. Before 6.9 the kernel does not know this, and such
   // callers wait until they are killed.
   const fuse_out_header again{.len = sizeof again, .error = kNotifyResend, .unique = 0};
@@ -136,7 +155,7 @@ void Session::resume() {
 
 Result<void> Session::start() {
   if (shared_.hub != nullptr) {
-    if (!shared_.begun_with.empty()) resume();
+    resume();
     return shared_.hub->add(channels_.front().get(),
                             {.lane = shared_.lane,
                              .serve = [this](std::span<std::byte> request) { process(request); },

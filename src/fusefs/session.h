@@ -85,14 +85,18 @@ class Session {
   Session() = default;
   void serve(int channel);
   void process(std::span<std::byte> request);
-  // Makes libfuse, and our own operations, know what was agreed on with the kernel.
+  // Makes libfuse, and our own operations, know what was agreed on with the kernel, and has the kernel send again
+  // what was read and not answered.
   void resume();
+  // FUSE_INIT once more, after resume(). False: it is the first.
+  bool begin_again(uint64_t unique);
 
   std::string thread_name_;
   std::vector<Fd> channels_;
   std::unique_ptr<fuse_session, Destroy> session_;
   std::vector<std::thread> threads_;
   Shared shared_;
+  std::vector<std::byte> begun_reply_;  // to shared_.begun_with; set by resume()
   std::mutex mutex_;  // guards serving_
   std::condition_variable finished_;
   size_t serving_ = 0;  // threads that are not out of serve() yet
