@@ -55,30 +55,30 @@ loop_config config_of(const AttachOptions& options, const Backing& backing) {
   config.info.lo_sizelimit = options.sizelimit;
   if (backing.read_only) config.info.lo_flags |= LO_FLAGS_READ_ONLY;
   if (options.partscan) config.info.lo_flags |= LO_FLAGS_PARTSCAN;
-  if (options.direct_io) config.info.lo_flags |= LO_FLAGS_DIRECT_IO;
   std::error_code error;
   const std::string path = std::filesystem::canonical(options.file, error);
   std::memcpy(config.info.lo_file_name, path.data(), std::min<size_t>(path.size(), LO_NAME_SIZE - 1));
   return config;
 }
 
-// The kernel drops the wish for direct I/O without a word where the file does not allow it.
-Result<void> check_direct_io(const AttachOptions& options, int device) {
-  if (!options.direct_io) return {};
-  const auto status = sys::loop_status(device);
-  if (status && (status->lo_flags & LO_FLAGS_DIRECT_IO)) return {};
-  (void)sys::clear_loop_device(device);
-  if (!status) return propagate(status);
-  return fail(EINVAL, "direct I/O, which its file system or its offset does not allow");
+// Written to, where it can be: LOOP_SET_DIRECT_IO wants that also of one that is bound read-only.
+Fd open_node(const std::string& path) {
+  Fd node(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+  if (node.valid() || (errno != EROFS && errno != EACCES)) return node;
+  return Fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
 }
 
 // EBUSY, ENXIO or ENOENT: somebody else was faster.
 Result<void> bind_device(const std::string& path, const AttachOptions& options, const Backing& backing) {
-  const Fd device(::open(path.c_str(), (backing.read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC));
+  const Fd device = open_node(path);
   if (!device.valid()) return errno_fail("open '{}'", path);
   auto bound = sys::configure_loop_device(device.get(), config_of(options, backing));
   if (!bound) return propagate(bound, "'{}'", path);
-  return check_direct_io(options, device.get());
+  if (!options.direct_io) return {};
+  // As losetup does: with LO_FLAGS_DIRECT_IO the kernel drops the wish without a word where it cannot be.
+  auto set = sys::set_direct_io(device.get(), *options.direct_io);
+  if (!set) (void)sys::clear_loop_device(device.get());
+  return set;
 }
 
 void wait_a_moment() {

@@ -17,7 +17,7 @@ struct AttachOptions {
   uint64_t offset = 0, sizelimit = 0;         // bytes; sizelimit 0: none
   bool read_only = false;
   bool partscan = false;
-  bool direct_io = false;
+  std::optional<bool> direct_io;  // none: what the instance does by itself
   uint32_t block_size = 0;  // 0: the kernel's choice
   std::string file;
 };

@@ -200,7 +200,7 @@ Finding judge_last_close(const DaemonFacts& facts) {
   if (*facts.clears_at_last_close) {
     return {State::kOk, kSubject, "a device is unbound at its last close only", ""};
   }
-  return {State::kAside, kSubject, "a device can be unbound while it is being opened",
+  return {State::kAside, kSubject, "a device is unbound while it is open: loopfsd refuses this kernel",
           "for loopfsd: Linux 6.11 or newer"};
 }
 

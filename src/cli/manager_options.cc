@@ -92,7 +92,7 @@ void ManagerCommandLine::add_attach(CLI::App& app) {
 }
 
 Result<void> ManagerCommandLine::check() {
-  attach.direct_io = direct_io_ == "on";
+  if (!direct_io_.empty()) attach.direct_io = direct_io_ == "on";
   if (is_attach() && attach.file.empty()) return fail(EINVAL, "attach: no file given");
   if (is_detach() && detach.what.empty()) return fail(EINVAL, "detach: no device given");
   if (!is_limit()) return {};

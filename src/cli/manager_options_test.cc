@@ -69,16 +69,17 @@ TEST(ManagerOptions, Attach) {
   EXPECT_EQ(plain.file, "a.img");
   EXPECT_EQ(plain.instance, "/dev/loopfs");
   EXPECT_EQ(plain.offset + plain.sizelimit + plain.block_size, 0U);
-  EXPECT_FALSE(plain.read_only || plain.partscan || plain.direct_io);
+  EXPECT_FALSE(plain.read_only || plain.partscan || plain.direct_io.has_value());
   const auto full = parsed<AttachOptions>({"attach", "--instance", "/i", "--offset=1M", "--sizelimit", "512", "--read-only",
                                            "--partscan", "--direct-io", "on", "--block-size", "4K", "--", "-odd"});
   EXPECT_EQ(full.instance, "/i");
   EXPECT_EQ(full.offset, 1U << 20);
   EXPECT_EQ(full.sizelimit, 512U);
   EXPECT_EQ(full.block_size, 4096U);
-  EXPECT_TRUE(full.read_only && full.partscan && full.direct_io);
+  EXPECT_TRUE(full.read_only && full.partscan);
+  EXPECT_EQ(full.direct_io, true);
   EXPECT_EQ(full.file, "-odd");
-  EXPECT_FALSE(parsed<AttachOptions>({"attach", "--direct-io=off", "a"}).direct_io);
+  EXPECT_EQ(parsed<AttachOptions>({"attach", "--direct-io=off", "a"}).direct_io, false);
   expect_mistake({"attach"}, "file");
   expect_mistake({"attach", ""}, "no file");
   expect_mistake({"attach", "a", "b"}, "b");

@@ -20,7 +20,10 @@ std::string shown(const Json& object, const char* name) {
   const auto found = object.is_object() ? object.find(name) : object.end();
   if (found == object.end() || found->is_null()) return kNothing;
   if (found->is_boolean()) return found->get<bool>() ? "1" : "0";
-  if (found->is_string()) return base::to_printable(found->get_ref<const std::string&>());
+  if (found->is_string()) {
+    const auto& text = found->get_ref<const std::string&>();
+    return text.empty() ? kNothing : base::to_printable(text);
+  }
   return base::to_printable(json_text(*found));
 }
 
