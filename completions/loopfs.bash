@@ -6,11 +6,11 @@ _loopfs() {
   local i command=
   for ((i = 1; i < cword; i++)); do
     case ${words[i]} in
-      run | doctor) command=${words[i]}; break ;;
+      run | doctor | ls | inspect | events | limit | attach | detach) command=${words[i]}; break ;;
     esac
   done
   if [[ -z $command ]]; then
-    mapfile -t COMPREPLY < <(compgen -W 'run doctor --help --version' -- "$cur")
+    mapfile -t COMPREPLY < <(compgen -W 'run doctor ls inspect events limit attach detach --help --version' -- "$cur")
     return
   fi
 
@@ -27,17 +27,34 @@ _loopfs() {
   fi
 
   case $prev in
-    --root) _filedir -d; return ;;
-    --bind | --config) _filedir; return ;;
+    --root | --instance) _filedir -d; return ;;
+    --bind | --config | --socket) _filedir; return ;;
+    --kind) mapfile -t COMPREPLY < <(compgen -W 'devices instances' -- "$cur"); return ;;
+    --direct-io) mapfile -t COMPREPLY < <(compgen -W 'on off' -- "$cur"); return ;;
+    --uid) mapfile -t COMPREPLY < <(compgen -W "$(getent passwd | cut -d: -f3)" -- "$cur"); return ;;
     --engine) mapfile -t COMPREPLY < <(compgen -W 'user' -- "$cur"); return ;;
-    --max) return ;;
+    --max | --offset | --sizelimit | --block-size) return ;;
   esac
   if [[ $cur == -* ]]; then
-    local options='--help --config'
-    [[ $command == run ]] && options+=' --root --bind --max --engine --quiet -q --'
+    local options=--help
+    case $command in
+      run) options+=' --root --bind --max --engine --config --quiet -q --' ;;
+      doctor) options+=' --config --socket' ;;
+      ls) options+=' --all -a --json --socket' ;;
+      inspect | events) options+=' --json --socket' ;;
+      limit) options+=' --json --socket --kind --uid' ;;
+      attach) options+=' --instance --offset --sizelimit --read-only -r --partscan -P --direct-io --block-size' ;;
+      detach) options+=' --instance' ;;
+    esac
     mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")
   elif [[ $command == run ]]; then
     mapfile -t COMPREPLY < <(compgen -c -- "$cur")
+  elif [[ $command == attach || $command == detach ]]; then
+    _filedir
+  elif [[ $command == limit ]]; then
+    mapfile -t COMPREPLY < <(compgen -W 'default' -- "$cur")
+  elif [[ $command == inspect ]]; then
+    mapfile -t COMPREPLY < <(compgen -W "$(loopfs ls 2>/dev/null | awk 'NR > 1 {print $1}' | sort -un)" -- "$cur")
   fi
 }
 complete -F _loopfs loopfs

@@ -2,6 +2,12 @@
 complete -c loopfs -f
 complete -c loopfs -n __fish_use_subcommand -a run -d 'Run a command with loop devices of its own'
 complete -c loopfs -n __fish_use_subcommand -a doctor -d 'Tell what this machine has and lacks'
+complete -c loopfs -n __fish_use_subcommand -a ls -d 'List the instances of loopfsd and their devices'
+complete -c loopfs -n __fish_use_subcommand -a inspect -d 'Show everything about an instance'
+complete -c loopfs -n __fish_use_subcommand -a events -d 'Tell of changes as they happen'
+complete -c loopfs -n __fish_use_subcommand -a limit -d 'Show or set limits'
+complete -c loopfs -n __fish_use_subcommand -a attach -d 'Bind a file to a free device of an instance'
+complete -c loopfs -n __fish_use_subcommand -a detach -d 'Free a device, or the devices of a file'
 complete -c loopfs -n __fish_use_subcommand -l version -d 'Show the version'
 complete -c loopfs -s h -l help -d 'Show the options'
 complete -c loopfs -n '__fish_seen_subcommand_from run' -l root -x -a '(__fish_complete_directories)' -d 'Root file system'
@@ -11,3 +17,18 @@ complete -c loopfs -n '__fish_seen_subcommand_from run' -l engine -x -a user -d 
 complete -c loopfs -n '__fish_seen_subcommand_from run' -s q -l quiet -d 'Say nothing but errors'
 complete -c loopfs -n '__fish_seen_subcommand_from run doctor' -l config -r -F -d 'Read this file in place of loopfs.toml'
 complete -c loopfs -n '__fish_seen_subcommand_from run' -x -a '(__fish_complete_subcommand --fcs-skip=2)'
+complete -c loopfs -n '__fish_seen_subcommand_from ls inspect events limit; and not __fish_seen_subcommand_from run' -l json -d 'Print JSON'
+complete -c loopfs -n '__fish_seen_subcommand_from doctor ls inspect events limit; and not __fish_seen_subcommand_from run' -l socket -r -F -d 'Where loopfsd listens'
+complete -c loopfs -n '__fish_seen_subcommand_from ls; and not __fish_seen_subcommand_from run' -s a -l all -d 'Devices that have no file, too'
+complete -c loopfs -n '__fish_seen_subcommand_from inspect; and not __fish_seen_subcommand_from run' -x -a "(loopfs ls 2>/dev/null | awk 'NR > 1 {print \$1}' | sort -un)"
+complete -c loopfs -n '__fish_seen_subcommand_from limit; and not __fish_seen_subcommand_from run' -l kind -x -a 'devices instances' -d 'Of what'
+complete -c loopfs -n '__fish_seen_subcommand_from limit; and not __fish_seen_subcommand_from run' -l uid -x -d 'Set the limit of this user'
+complete -c loopfs -n '__fish_seen_subcommand_from limit; and not __fish_seen_subcommand_from run' -x -a default
+complete -c loopfs -n '__fish_seen_subcommand_from attach detach; and not __fish_seen_subcommand_from run' -l instance -x -a '(__fish_complete_directories)' -d 'Where the instance is mounted'
+complete -c loopfs -n '__fish_seen_subcommand_from attach detach; and not __fish_seen_subcommand_from run' -F
+complete -c loopfs -n '__fish_seen_subcommand_from attach; and not __fish_seen_subcommand_from run' -l offset -x -d 'Start there in the file, in bytes'
+complete -c loopfs -n '__fish_seen_subcommand_from attach; and not __fish_seen_subcommand_from run' -l sizelimit -x -d 'Use at most so many bytes of the file'
+complete -c loopfs -n '__fish_seen_subcommand_from attach; and not __fish_seen_subcommand_from run' -s r -l read-only -d 'Bind it read-only'
+complete -c loopfs -n '__fish_seen_subcommand_from attach; and not __fish_seen_subcommand_from run' -s P -l partscan -d 'Look for partitions'
+complete -c loopfs -n '__fish_seen_subcommand_from attach; and not __fish_seen_subcommand_from run' -l direct-io -x -a 'on off' -d 'Go past the page cache'
+complete -c loopfs -n '__fish_seen_subcommand_from attach; and not __fish_seen_subcommand_from run' -l block-size -x -a '512 1K 2K 4K' -d 'Logical block size'

@@ -7,12 +7,14 @@ require bwrap
 
 assert_status 0 "$LOOPFS" --version
 assert_match "$output" '^loopfs [0-9]+\.[0-9]+\.[0-9]+$'
-for words in --help 'run --help' 'doctor --help'; do
+for words in --help 'run --help' 'doctor --help' 'ls --help' 'inspect --help' 'events --help' 'limit --help' 'attach --help' \
+  'detach --help'; do
   # shellcheck disable=SC2086 # words
   assert_status 0 "$LOOPFS" $words
   assert_match "$output" 'Usage: loopfs'
 done
-for words in '' run 'run --' 'run --bogus true' 'run --max 0 true' 'run --engine warp true' 'doctor me' walk; do
+for words in '' run 'run --' 'run --bogus true' 'run --max 0 true' 'run --engine warp true' 'doctor me' walk \
+  'ls me' inspect 'limit 5' 'limit --uid 5' attach 'attach --offset x y' detach; do
   # shellcheck disable=SC2086 # words
   assert_status 2 "$LOOPFS" $words
   assert_match "$output" '^loopfs: [^[:cntrl:]]+$'

@@ -180,6 +180,7 @@ assert all(event["lost"] == 0 for event in events)
 PYTHON
 
 # A second user namespace sees its own instance, and not root's; root sees both
+# shellcheck disable=SC2016 # for the inner shell
 unshare -Urm --propagation private bash -c '
   mkdir -p theirs && "$1/mount.loopfs" none "$PWD/theirs" -o "socket=$2" && touch theirs.ready && exec sleep infinity' \
   bash "$programs" "$socket" &
