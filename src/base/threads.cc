@@ -24,9 +24,10 @@ Threads::Threads(unsigned most) : state_(std::make_shared<State>()) {
 
 void Threads::run(std::function<void()> job) {
   {
-    const std::lock_guard lock(state_->mutex);
+    std::unique_lock lock(state_->mutex);
     if (state_->idle > state_->jobs.size() || state_->threads >= state_->most) {
       state_->jobs.push_back(std::move(job));
+      lock.unlock();  // who is woken needs it
       state_->changed.notify_one();
       return;
     }
@@ -77,6 +78,18 @@ void Lane::run(std::function<void()> job) {
     ++running_;
   }
   threads_->run([self = shared_from_this(), job = std::move(job)]() mutable { self->work(std::move(job)); });
+}
+
+void Lane::run_here(std::function<void()> job) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (running_ == width_) {
+      queue_.push_back(std::move(job));
+      return;
+    }
+    ++running_;
+  }
+  work(std::move(job));
 }
 
 void Lane::work(std::function<void()> job) {

@@ -36,6 +36,8 @@ class Lane : public std::enable_shared_from_this<Lane> {
   }
 
   void run(std::function<void()> job);
+  // On the calling thread, which may then have to do others of the lane, if there is room for it now.
+  void run_here(std::function<void()> job);
   size_t waiting() const;
 
   // Returns once nothing is queued or under way; false after `patience`. Not from a job.

@@ -98,8 +98,12 @@ Result<void> KeeperJournal::put(const kernel::DeviceRecord& record) {
   return store_->put(name("device", record.number), encode_device(record), {});
 }
 
+void KeeperJournal::put_soon(const kernel::DeviceRecord& record) {
+  (void)store_->put_soon(name("device", record.number), encode_device(record), {});
+}
+
 void KeeperJournal::drop(uint32_t number) {
-  (void)store_->drop(name("device", number));
+  (void)store_->drop_soon(name("device", number));
 }
 
 void KeeperJournal::put_control(const engine::NodeOwner& owner) {
@@ -107,16 +111,16 @@ void KeeperJournal::put_control(const engine::NodeOwner& owner) {
 }
 
 Result<void> KeeperJournal::put_open(uint64_t handle, int native) {
-  return store_->put(name("open", handle), "", std::span(&native, 1));
+  return store_->put_soon(name("open", handle), "", std::span(&native, 1));
 }
 
 void KeeperJournal::drop_open(uint64_t handle) {
-  (void)store_->drop(name("open", handle));
+  (void)store_->drop_soon(name("open", handle));
 }
 
 void KeeperJournal::drop_all(const std::vector<uint32_t>& devices) {
   for (const uint32_t number : devices) drop(number);
-  (void)store_->drop(fmt::format("control/{}", instance_));
+  (void)store_->drop_soon(fmt::format("control/{}", instance_));
 }
 
 }  // namespace loopfs::daemon

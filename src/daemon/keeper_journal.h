@@ -17,6 +17,7 @@ class KeeperJournal final : public kernel::Journal {
   KeeperJournal(keeper::Store* store, uint64_t instance) : store_(store), instance_(instance) {}
 
   Result<void> put(const kernel::DeviceRecord& record) override;
+  void put_soon(const kernel::DeviceRecord& record) override;
   void drop(uint32_t number) override;
   void put_control(const engine::NodeOwner& owner) override;
   Result<void> put_open(uint64_t handle, int native) override;

@@ -63,7 +63,7 @@ Manager::Manager(Options options)
 
 Result<std::unique_ptr<Manager>> Manager::create(Options options, std::vector<keeper::Item> kept) {
   std::unique_ptr<Manager> manager(new Manager(std::move(options)));
-  auto hub = fusefs::Hub::create();
+  auto hub = fusefs::Hub::create(&manager->threads_);
   if (!hub) return propagate(hub);
   manager->hub_ = std::move(*hub);
   auto pool = kernel::DevicePool::create(manager->options_.devices);
@@ -123,6 +123,7 @@ Result<std::shared_ptr<Instance>> Manager::build(InstanceRecord record, Fd chann
       .watch = &watch_,
       .journal = instance->journal.get(),
       .closing = instance->closing,
+      .escorts = std::make_shared<kernel::Escorts>(base::Lane::create(&threads_, kernel::Escorts::kMost)),
       .max = record.max,
       .uid = record.uid,
       .gid = record.gid,

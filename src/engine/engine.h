@@ -30,7 +30,8 @@ struct NodeAttributes {
   gid_t gid = 0;
   timespec changed = {};
   // The node is a kernel loop device, whose number `device` is: opening it leads there, not to the engine.
-  // Tells one binding of the device from all others.
+  // Tells this number from all others that the node has had, and one binding of the device from others: a path
+  // walk's result leads to the number it was found with for good. The lowest 20 bits alone tell the number.
   std::optional<uint64_t> binding = {};
 };
 
@@ -150,11 +151,16 @@ class Engine {
 
   virtual Result<std::unique_ptr<OpenNode>> open(NodeId id, const OpenOptions& options) = 0;
 
-  // The thread `tid` is about to open a node that is a kernel loop device, in the system call `call` (none:
-  // unknown). Until it has done so, or is past it, the device stays what it is. May block.
+  // A thread that is about to open a node that is a kernel loop device.
+  struct Visitor {
+    pid_t tid = 0;
+    std::optional<sys::SystemCall> call = {};  // that it is in; none: unknown
+    bool in_open = false;                      // which is one of open(2)'s kind, and returns when it has opened
+  };
+  // Until it has done so, or is past it, the device stays what it is. May block.
   // Errors: ESTALE it is bound to something else by now, ENXIO it is being unbound.
-  virtual Result<void> admit(NodeId id, uint64_t binding, pid_t tid, const std::optional<sys::SystemCall>& call) {
-    (void)binding, (void)tid, (void)call;
+  virtual Result<void> admit(NodeId id, uint64_t binding, const Visitor& visitor) {
+    (void)binding, (void)visitor;
     return fail(ENXIO, "open {}", id.name());
   }
 

@@ -97,6 +97,11 @@ bool only_looks(const sys::SystemCall& call) {
   return std::ranges::find(kLooks, call.number) != std::end(kLooks);
 }
 
+bool is_open_call(const Intent& intent) {
+  if (!intent.opens || !intent.call || intent.call->number < 0) return false;
+  return intent.call->number != SYS_io_uring_enter;
+}
+
 bool takes_image_files_only(std::string_view program) {
   return program == "mkfs.btrfs";
 }

@@ -37,6 +37,10 @@ Intent intent_of_flags(uint64_t flags);
 // open it, in the kernel if not by a descriptor: mount(2), swapon(2), O_PATH and what follows it.
 bool only_looks(const sys::SystemCall& call);
 
+// Pure: the caller itself is in open(2) or one of its kind; not a worker of io_uring for it, nor one that waits for
+// many things at once.
+bool is_open_call(const Intent& intent);
+
 // Pure: programs (by /proc/TID/comm) that compare stat with fstat and refuse a device that is a file once it
 // is open. They work on image files: to them the node is one from the start.
 bool takes_image_files_only(std::string_view program);

@@ -1,14 +1,10 @@
-// Reads the requests of many FUSE file systems on one thread.
+// Reads the requests of many FUSE file systems.
 #pragma once
 
 #include <cstddef>
 #include <functional>
-#include <map>
 #include <memory>
-#include <mutex>
 #include <span>
-#include <thread>
-#include <vector>
 
 #include "base/error.h"
 #include "base/fd.h"
@@ -16,8 +12,9 @@
 
 namespace loopfs::fusefs {
 
-// Only reads: each request is performed on the lane of its file system, so one whose requests block, or that
-// sends them without end, keeps only itself waiting.
+// The thread that has read a request performs it, in the name of the lane of its file system, while another thread
+// reads on: an answer costs no change of threads. One whose requests block, or that sends them without end, keeps
+// only itself waiting: what its lane has no room for is queued there.
 class Hub {
  public:
   static constexpr size_t kMostWrite = 128 << 10;  // bytes of one WRITE
@@ -28,7 +25,8 @@ class Hub {
     std::function<void()> gone;                       // the mount is no more; once, on the lane
   };
 
-  static Result<std::unique_ptr<Hub>> create();
+  // `threads`: borrowed; where it reads, and the lanes are.
+  static Result<std::unique_ptr<Hub>> create(base::Threads* threads);
   ~Hub();  // as stop()
 
   // Nothing is read any more.
@@ -40,18 +38,10 @@ class Hub {
   void remove(int channel);
 
  private:
-  explicit Hub(Fd poll, Fd wake);
-  struct Entry;
-  void run();
-  void read_one(const std::shared_ptr<Entry>& entry);
-  void set_reading(Entry& entry, bool reading);
+  struct State;
+  explicit Hub(std::shared_ptr<State> state) : state_(std::move(state)) {}
 
-  const Fd poll_, wake_;
-  std::mutex mutex_;  // guards entries_ and what they say of themselves; held while a request is read
-  std::map<int, std::shared_ptr<Entry>> entries_;
-  std::vector<std::byte> buffer_;
-  bool stopping_ = false;
-  std::thread thread_;
+  const std::shared_ptr<State> state_;  // shared with the threads: one may be in a request when the hub ends
 };
 
 }  // namespace loopfs::fusefs

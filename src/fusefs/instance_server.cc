@@ -23,6 +23,9 @@ constexpr size_t kMostIo = 1 << 20;  // bytes of one read or write; the kernel's
 constexpr size_t kIoAlignment = 4096;
 constexpr unsigned kBackground = 64;  // asynchronous requests under way before the kernel holds the rest back
 constexpr off_t kBlock = 4096;
+constexpr double kForever = 1e9;  // seconds
+// Spares the GETATTR that follows the LOOKUP of an open; the kernel makes a tick of it.
+constexpr double kMoment = 0.001;
 
 InstanceServer& server_of(fuse_req_t request) {
   return *static_cast<InstanceServer*>(fuse_req_userdata(request));
@@ -104,7 +107,8 @@ Result<void> admit(InstanceServer& server, const NodeId& node, uint64_t binding,
   if (intent.looks) return {};
   // Of a process that we cannot see we could not tell when it is through.
   if (caller == 0) return fail(EACCES, "a caller of another pid namespace");
-  return server.engine().admit(node, binding, caller, intent.call);
+  return server.engine().admit(node, binding,
+                               {.tid = caller, .call = intent.call, .in_open = is_open_call(intent)});
 }
 
 // Which of its inodes the node is to the caller.
@@ -139,6 +143,8 @@ void lookup(fuse_req_t request, fuse_ino_t, const char* name) {
     fuse_entry_param entry{};
     entry.ino = inode_number(*inode);
     entry.attr = attributes_of(*inode, *known);
+    // A file has no say in which device its opener gets; all others are asked for again.
+    if (inode->flavour == Flavour::kFile && server.handles() != nullptr) entry.attr_timeout = kMoment;
     fuse_reply_entry(request, &entry);
     return;
   }
@@ -165,7 +171,7 @@ Result<struct stat> attributes_for(InstanceServer& server, fuse_ino_t number, pi
 void reply_attributes(fuse_req_t request, fuse_ino_t number) {
   const auto status = attributes_for(server_of(request), number, fuse_req_ctx(request)->pid);
   if (status) {
-    fuse_reply_attr(request, &*status, 0);
+    fuse_reply_attr(request, &*status, number == kRootInode ? kForever : 0);  // the root never changes
   } else {
     reply_error(request, status);
   }
@@ -237,6 +243,7 @@ void open_shared(fuse_req_t request, HandleTable& table, const NodeId& node, con
   fuse_open_out answer{};
   answer.fh = *number;
   answer.open_flags = FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES;
+  if (node.kind == NodeId::Kind::kControl || !options.write) answer.open_flags |= FOPEN_NOFLUSH;  // nothing to write out
   if (fuse_reply_buf(request, reinterpret_cast<const char*>(&answer), sizeof answer) != 0) table.close(*number);
 }
 

@@ -17,7 +17,7 @@ enum class Flavour : uint8_t {
 struct Inode {
   instance::NodeId node;
   Flavour flavour = Flavour::kDevice;
-  uint64_t binding = 0;  // of kKernel: engine::NodeAttributes::binding, of which 32 bits are kept
+  uint64_t binding = 0;  // of kKernel: engine::NodeAttributes::binding, of which the lowest 32 bits are kept
   bool operator==(const Inode&) const = default;
 };
 

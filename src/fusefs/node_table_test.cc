@@ -17,6 +17,16 @@ TEST(InodeNumber, IsReversible) {
   }
 }
 
+TEST(InodeNumber, OfKernelDevices) {
+  // The lowest 20 bits of a binding are the number that the inode leads to: none may be lost.
+  const Inode inode{NodeId::of_partition(7, 3), Flavour::kKernel, 0xfff'fffff};
+  EXPECT_EQ(inode_of_number(inode_number(inode)), inode);
+  for (unsigned bit = 0; bit < 32; ++bit) {
+    const Inode other{inode.node, Flavour::kKernel, inode.binding ^ uint64_t{1} << bit};
+    EXPECT_NE(inode_number(other), inode_number(inode)) << bit;
+  }
+}
+
 TEST(InodeNumber, LoopControlIsInodeTwo) {
   EXPECT_EQ(inode_number({NodeId::control(), Flavour::kDevice}), 2u);
 }

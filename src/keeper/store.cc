@@ -7,6 +7,7 @@ namespace {
 
 constexpr size_t kShortAnswer = 64;
 constexpr size_t kLongAnswer = 65536;
+constexpr unsigned kMostUnread = 16;  // far fewer than the socket holds
 
 std::string subject_of(Act act, std::string_view name) {
   switch (act) {
@@ -21,6 +22,11 @@ std::string subject_of(Act act, std::string_view name) {
     default:
       return "load what was kept";
   }
+}
+
+Result<void> check_size(const Record& record) {
+  if (record.name.size() <= kLongestName && record.payload.size() <= kLargestPayload) return {};
+  return fail(EMSGSIZE, "keep {} bytes as {} bytes of name", record.payload.size(), record.name.size());
 }
 
 // Moves the records and their fds to the end of `items`.
@@ -63,6 +69,15 @@ Result<void> Store::put(std::string_view name, std::string_view payload, std::sp
   return ask(Act::kPut, {name, payload, static_cast<uint32_t>(fds.size())}, fds);
 }
 
+Result<void> Store::put_soon(std::string_view name, std::string_view payload, std::span<const int> fds) {
+  if (fds.size() > kMostFdsOfItem) return fail(EMSGSIZE, "keep '{}': {} descriptors", name, fds.size());
+  return tell(Act::kPut, {name, payload, static_cast<uint32_t>(fds.size())}, fds);
+}
+
+Result<void> Store::drop_soon(std::string_view name) {
+  return tell(Act::kDrop, {name, {}, 0});
+}
+
 Result<void> Store::set_payload(std::string_view name, std::string_view payload) {
   return ask(Act::kSetPayload, {name, payload, 0});
 }
@@ -76,9 +91,7 @@ Result<void> Store::ready() {
 }
 
 Result<void> Store::ask(Act act, const Record& record, std::span<const int> fds) {
-  if (record.name.size() > kLongestName || record.payload.size() > kLargestPayload) {
-    return fail(EMSGSIZE, "keep {} bytes as {} bytes of name", record.payload.size(), record.name.size());
-  }
+  if (auto fits = check_size(record); !fits) return fits;
   const std::lock_guard lock(mutex_);
   const auto message = exchange(act, record, fds, kShortAnswer);
   if (!message) return propagate(message, "{}", subject_of(act, record.name));
@@ -88,9 +101,33 @@ Result<void> Store::ask(Act act, const Record& record, std::span<const int> fds)
   return {};
 }
 
+Result<void> Store::tell(Act act, const Record& record, std::span<const int> fds) {
+  if (auto fits = check_size(record); !fits) return fits;
+  const std::lock_guard lock(mutex_);
+  if (unread_ >= kMostUnread) {
+    if (auto skipped = skip_answers(); !skipped) return skipped;
+  }
+  if (auto sent = sys::send_message(socket_.get(), encode(Note{act, 0, {record}}), fds); !sent)
+    return propagate(sent, "tell the keeper");
+  ++unread_;
+  return {};
+}
+
+Result<void> Store::skip_answers() {
+  for (; unread_ > 0; --unread_) {
+    if (auto message = receive(kShortAnswer); !message) return propagate(message);
+  }
+  return {};
+}
+
 Result<sys::Message> Store::exchange(Act act, const Record& record, std::span<const int> fds, size_t limit) {
   if (auto sent = sys::send_message(socket_.get(), encode(Note{act, 0, {record}}), fds); !sent)
     return propagate(sent, "ask the keeper");
+  if (auto skipped = skip_answers(); !skipped) return propagate(skipped);
+  return receive(limit);
+}
+
+Result<sys::Message> Store::receive(size_t limit) {
   auto message = sys::receive_message(socket_.get(), limit);
   // A keeper that ends with our request unread resets the connection.
   if (!message && message.error().code != ECONNRESET) return propagate(message, "the keeper's answer");

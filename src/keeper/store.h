@@ -15,7 +15,7 @@
 
 namespace loopfs::keeper {
 
-// Owns the server's end of the socket. Thread-safe: one request and its answer at a time. A process forked
+// Owns the server's end of the socket. Thread-safe. A process forked
 // from the server must not use it. Each call takes effect wholly or not at all, wherever the server is
 // killed; one that had returned has taken effect.
 //
@@ -40,14 +40,23 @@ class Store {
   // The keeper closes the fds soon, but not necessarily before this returns. Errors: ENOENT.
   Result<void> drop(std::string_view name);
 
+  // As put() and drop(), and as safe on return: the keeper performs what was sent to it, also by a server that
+  // was killed. But they do not wait for its answer, so ENOSPC, EMFILE and ENOENT are not told.
+  Result<void> put_soon(std::string_view name, std::string_view payload, std::span<const int> fds);
+  Result<void> drop_soon(std::string_view name);
+
   // The server serves: the keeper tells systemd.
   Result<void> ready();
 
  private:
   Result<sys::Message> exchange(Act act, const Record& record, std::span<const int> fds, size_t limit);
   Result<void> ask(Act act, const Record& record, std::span<const int> fds = {});
+  Result<void> tell(Act act, const Record& record, std::span<const int> fds = {});
+  Result<sys::Message> receive(size_t limit);
+  Result<void> skip_answers();
 
-  std::mutex mutex_;  // one exchange at a time
+  std::mutex mutex_;  // one exchange at a time; guards what follows
+  unsigned unread_ = 0;  // answers that nobody waits for
   const Fd socket_;
 };
 

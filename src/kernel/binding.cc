@@ -1,6 +1,8 @@
 #include "kernel/binding.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include <chrono>
 
@@ -10,6 +12,13 @@ namespace {
 constexpr unsigned kMostPasses = 64;
 constexpr std::chrono::seconds kPatience{1};
 constexpr std::chrono::milliseconds kSettle{20};
+constexpr unsigned kLoopMajor = 7, kPartitionMajor = 259;  // LOOP_MAJOR, BLOCK_EXT_MAJOR
+
+bool has_number(int device, uint32_t partition, unsigned minor_number) {
+  struct stat status = {};
+  const unsigned major_number = partition == 0 ? kLoopMajor : kPartitionMajor;
+  return ::fstat(device, &status) == 0 && status.st_rdev == makedev(major_number, minor_number);
+}
 
 }  // namespace
 
@@ -55,7 +64,7 @@ Binding::Pass::~Pass() {
   binding_->passed_.notify_all();
 }
 
-Result<std::shared_ptr<Binding::Pass>> Binding::pass(uint32_t partition) {
+Result<std::shared_ptr<Binding::Pass>> Binding::pass(uint32_t partition, unsigned minor_number) {
   {
     std::unique_lock lock(mutex_);
     if (!passed_.wait_for(lock, kPatience, [this] { return passes_ < kMostPasses; })) {
@@ -64,6 +73,9 @@ Result<std::shared_ptr<Binding::Pass>> Binding::pass(uint32_t partition) {
     ++passes_;
   }
   auto device = open(partition, O_RDONLY | O_NONBLOCK);
+  if (device && !has_number(device->get(), partition, minor_number)) {
+    device = fail(ESTALE, "loop{}p{}: has another number", number_, partition);
+  }
   if (device) return std::make_shared<Pass>(shared_from_this(), std::move(*device));
   const std::lock_guard lock(mutex_);
   --passes_;

@@ -48,8 +48,9 @@ class Binding : public std::enable_shared_from_this<Binding> {
     const std::shared_ptr<Binding> binding_;
     Fd device_;
   };
-  // Errors: as open(); EBUSY too many are under way.
-  Result<std::shared_ptr<Pass>> pass(uint32_t partition);
+  // `minor_number`: of the device or partition, as the caller will come to open it.
+  // Errors: as open(); ESTALE it has another number; EBUSY too many are under way.
+  Result<std::shared_ptr<Pass>> pass(uint32_t partition, unsigned minor_number);
 
   // If the device is about to be unbound by the end of the last pass, waits for that, a few ms at most.
   void settle();

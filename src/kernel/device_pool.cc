@@ -2,11 +2,14 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
+#include <system_error>
 
 namespace loopfs::kernel {
 namespace {
 
 constexpr int kTries = 64;
+constexpr size_t kRemovers = 32;  // at once: a removal mostly waits, for the kernel's RCU
 
 }  // namespace
 
@@ -119,6 +122,22 @@ void DevicePool::remove_in_background() {
   for (;;) {
     changed_.wait(lock, [this] { return stopping_ || !doomed_.empty(); });
     if (doomed_.empty()) return;
+    const size_t helpers = std::min(doomed_.size(), kRemovers) - 1;
+    lock.unlock();
+    std::vector<std::jthread> threads;
+    try {
+      while (threads.size() < helpers) threads.emplace_back([this] { remove_doomed(); });
+    } catch (const std::system_error&) {  // no more threads to be had
+    }
+    remove_doomed();
+    threads.clear();
+    lock.lock();
+  }
+}
+
+void DevicePool::remove_doomed() {
+  std::unique_lock lock(mutex_);
+  while (!doomed_.empty()) {
     const uint32_t number = doomed_.back();
     doomed_.pop_back();
     lock.unlock();

@@ -56,6 +56,7 @@ class DevicePool {
   Result<uint32_t> next_number();
   Result<void> keep_decoy();
   void remove_in_background();
+  void remove_doomed();
 
   const Options options_;
   const Fd control_;

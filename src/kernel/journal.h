@@ -31,6 +31,8 @@ class Journal {
  public:
   virtual ~Journal() = default;
   virtual Result<void> put(const DeviceRecord& record) = 0;
+  // As safe, but nobody is told if there is no room for it.
+  virtual void put_soon(const DeviceRecord& record) = 0;
   virtual void drop(uint32_t number) = 0;
   virtual void put_control(const engine::NodeOwner& owner) = 0;
   // An open file description of a node, by its handle's number: the descriptor of the kernel device behind it.

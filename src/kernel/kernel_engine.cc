@@ -23,6 +23,14 @@ dev_t number_while_free(const NodeId& id) {
   return makedev(7, DevicePool::kEndOfNumbers + id.device);
 }
 
+// NodeAttributes::binding. The number of a partition is part of it: deleted and made again, a partition may have
+// another, and its old one be that of a partition on somebody else's disk.
+constexpr unsigned kMinorBits = 20;
+
+uint64_t binding_id(uint64_t sequence, unsigned minor_number) {
+  return sequence << kMinorBits | minor_number;
+}
+
 DeviceState describe(uint32_t number, const std::shared_ptr<Binding>& binding) {
   DeviceState state{.number = number, .device = number_while_free(NodeId::of_device(number))};
   const auto facts = binding && binding->bound() ? sys::loop_facts(binding->number()) : std::nullopt;
@@ -104,7 +112,7 @@ void KernelEngine::refresh(Slot& slot) {
   tell("clear", slot.number, slot.binding->number());
   slot.binding.reset();
   std::erase_if(slot.owners, [](const auto& owner) { return owner.first != 0; });
-  if (options_.journal) (void)options_.journal->put(record_of(slot));
+  if (options_.journal) options_.journal->put_soon(record_of(slot));
 }
 
 // A device whose last user has just left is free once that user's pass has ended, too.
@@ -268,7 +276,6 @@ std::optional<NodeAttributes> KernelEngine::attributes(NodeId id) {
     Slot* slot = find(id.device);
     if (!slot || (id.partition != 0 && !slot->binding)) return std::nullopt;
     if (slot->binding) {
-      node.binding = slot->binding->sequence();
       node.device = makedev(7, slot->binding->number());
       if (id.partition != 0) {
         const auto device = sys::loop_partition_device(slot->binding->number(), id.partition);
@@ -276,6 +283,7 @@ std::optional<NodeAttributes> KernelEngine::attributes(NodeId id) {
         node.device = *device;
         slot->owners.try_emplace(id.partition, new_owner());
       }
+      node.binding = binding_id(slot->binding->sequence(), minor(node.device));
     }
     owner = slot->owners[id.partition];
   }
@@ -335,18 +343,19 @@ Result<std::unique_ptr<engine::OpenNode>> KernelEngine::reopen(NodeId id, const 
   return handle;
 }
 
-Result<void> KernelEngine::admit(NodeId id, uint64_t binding, pid_t tid,
-                                 const std::optional<sys::SystemCall>& call) {
+Result<void> KernelEngine::admit(NodeId id, uint64_t binding, const Visitor& visitor) {
   std::shared_ptr<Binding> current;
   {
     const std::lock_guard lock(mutex_);
     const Slot* slot = find(id.device);
     if (slot) current = slot->binding;
   }
-  if (!current || current->sequence() != binding) return fail(ESTALE, "open {}", id.name());
-  auto pass = current->pass(id.partition);
+  const auto minor_number = static_cast<unsigned>(binding & ((1U << kMinorBits) - 1));
+  if (!current || binding_id(current->sequence(), minor_number) != binding) return fail(ESTALE, "open {}", id.name());
+  auto pass = current->pass(id.partition, minor_number);
   if (!pass) return propagate(pass);
-  options_.watch->add(tid, call, std::move(*pass), options_.closing);
+  if (visitor.in_open && options_.escorts && options_.escorts->begin(visitor.tid, *pass)) return {};
+  options_.watch->add(visitor.tid, visitor.call, std::move(*pass), options_.closing);
   return {};
 }
 

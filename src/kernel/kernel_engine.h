@@ -14,6 +14,7 @@
 #include "instance/node.h"
 #include "kernel/binding.h"
 #include "kernel/device_pool.h"
+#include "kernel/escorts.h"
 #include "kernel/journal.h"
 #include "kernel/open_watch.h"
 
@@ -50,6 +51,7 @@ class KernelEngine final : public engine::Engine, public std::enable_shared_from
     OpenWatch* watch = nullptr;   // borrowed
     Journal* journal = nullptr;   // borrowed; may be null
     std::shared_ptr<base::Lane> closing;  // where devices are closed
+    std::shared_ptr<Escorts> escorts;     // may be null
     std::optional<uint32_t> max;
     uid_t uid = 0;  // of the nodes, in the first user namespace
     gid_t gid = 0;
@@ -90,8 +92,7 @@ class KernelEngine final : public engine::Engine, public std::enable_shared_from
   Result<void> change_attributes(NodeId id, const engine::AttributeChange& change) override;
   Result<void> unlink(NodeId id) override;
   Result<std::unique_ptr<engine::OpenNode>> open(NodeId id, const engine::OpenOptions& options) override;
-  Result<void> admit(NodeId id, uint64_t binding, pid_t tid,
-                     const std::optional<sys::SystemCall>& call) override;
+  Result<void> admit(NodeId id, uint64_t binding, const Visitor& visitor) override;
   std::vector<engine::DeviceState> snapshot() override;
   std::optional<engine::DeviceState> state(uint32_t number) override;
   Result<std::unique_ptr<engine::MountHold>> hold_for_mount(NodeId id, bool write) override;

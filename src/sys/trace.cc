@@ -1,0 +1,32 @@
+#include "sys/trace.h"
+
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+
+namespace loopfs::sys {
+
+Result<void> stop_at_end_of_call(pid_t tid) {
+  if (::ptrace(PTRACE_SEIZE, tid, nullptr, nullptr) != 0) return errno_fail("PTRACE_SEIZE {}", tid);
+  // Not for threads of the kernel's own making (io_uring's): SEIZE has refused those.
+  if (::ptrace(PTRACE_INTERRUPT, tid, nullptr, nullptr) != 0) return errno_fail("PTRACE_INTERRUPT {}", tid);
+  return {};
+}
+
+Result<int> wait_for_stop(pid_t tid) {
+  for (;;) {
+    int status = 0;
+    const pid_t found = ::waitpid(tid, &status, __WALL);
+    if (found < 0 && errno == EINTR) continue;
+    if (found < 0 || !WIFSTOPPED(status)) return fail(ESRCH, "thread {}", tid);
+    return status;
+  }
+}
+
+void let_go(pid_t tid, int stop) {
+  // PTRACE_EVENT_STOP, our own doing or a group-stop, is not a signal to be delivered.
+  const bool event = (stop >> 16) != 0;
+  const long signal = event ? 0 : WSTOPSIG(stop);
+  ::ptrace(PTRACE_DETACH, tid, nullptr, signal);
+}
+
+}  // namespace loopfs::sys

@@ -1,0 +1,20 @@
+// Stops a thread at the end of the system call that it is in: ptrace(2).
+#pragma once
+
+#include <sys/types.h>
+
+#include "base/error.h"
+
+namespace loopfs::sys {
+
+// The thread will stop before it is back in its own code. The calling thread is its tracer until it calls
+// let_go(); if that ends, the thread goes on. Errors: EPERM it has a tracer, or is no thread of a program; ESRCH.
+Result<void> stop_at_end_of_call(pid_t tid);
+
+// Waits until the thread has stopped, or is gone. Returns what let_go() needs. Errors: ESRCH it is gone.
+Result<int> wait_for_stop(pid_t tid);
+
+// It goes on, with the signal that had stopped it if one had.
+void let_go(pid_t tid, int stop);
+
+}  // namespace loopfs::sys
