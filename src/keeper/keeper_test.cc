@@ -21,6 +21,7 @@ namespace loopfs::keeper {
 namespace {
 
 using std::chrono::milliseconds;
+using testing::EndsWith;
 using testing::HasSubstr;
 using testing::StartsWith;
 
@@ -169,6 +170,16 @@ TEST_F(KeeperTest, LoadsThousandsOfItems) {
   // Names of 9 bytes, payloads of 0 to 4999, "=", "#0;" and "listen=#1;".
   EXPECT_EQ(ask("load"), fmt::format("5001 items, {} bytes", 5000 * 13 + 4999 * 2500 + 10));
   EXPECT_EQ(ask("fds"), "6");
+}
+
+TEST_F(KeeperTest, WhatNobodyWaitedForIsKeptToo) {
+  start();
+  hello();
+  say("soon 40");
+  hello();
+  const std::string kept = ask("load");
+  EXPECT_THAT(kept, StartsWith("listen=#1;soon00001=asked#0;soon00002=last#0;soon00003=x#1;"));
+  EXPECT_THAT(kept, EndsWith("soon00038=x#0;soon00039=x#1;"));
 }
 
 TEST_F(KeeperTest, APutIsAllOrNothing) {

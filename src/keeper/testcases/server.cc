@@ -1,6 +1,7 @@
 // A server that does what the keeper's test says: keeper_server SOCKET [MODE]. The test speaks to it through
 // the descriptor of item "listen": first the server says "hello PID", then it answers each command.
 //   put NAME PAYLOAD   keeps the descriptors of the message     set NAME PAYLOAD, drop NAME, ready
+//   soon N             keeps N without waiting for answers, and is killed
 //   load               "NAME=PAYLOAD#FDS" of each item          get NAME   its descriptors
 //   many N             keeps N items                            fds        how many descriptors are open
 //   raw BYTES          a message to the keeper as it is         time N FDS microseconds of one put, of N
@@ -59,6 +60,19 @@ std::string many(Store& store, int count) {
   return "ok";
 }
 
+// Does not live to see the answers.
+std::string soon(Store& store, int count) {
+  const int fds[] = {0};
+  for (int i = 0; i < count; ++i) {
+    if (!store.put_soon(fmt::format("soon{:05}", i), "x", std::span(fds, i % 3 == 0 ? 1 : 0))) return "failed";
+  }
+  if (!store.drop_soon("soon00000") || !store.drop_soon("none")) return "failed";
+  if (!store.set_payload("soon00001", "asked")) return "failed";
+  if (!store.put_soon("soon00002", "last", {})) return "failed";
+  ::kill(::getpid(), SIGKILL);
+  return "alive";
+}
+
 std::string time_of_put(Store& store, int count, size_t with_fds) {
   const auto start = std::chrono::steady_clock::now();
   const int fds[] = {0};
@@ -101,6 +115,7 @@ std::string perform(Store& store, int keeper, const sys::Message& message) {
   if (act == "ready") return text_of(store.ready());
   if (act == "load") return list(store);
   if (act == "many") return many(store, std::atoi(name.c_str()));
+  if (act == "soon") return soon(store, std::atoi(name.c_str()));
   if (act == "time") return time_of_put(store, std::atoi(name.c_str()), payload == "1" ? 1 : 0);
   if (act == "raw") return raw(keeper, name);
   if (act == "flood") return flood(keeper, std::atoi(name.c_str()));
