@@ -57,6 +57,7 @@ bench: test-deps
 	@bench/run
 
 install: programs
+	@cmake --build $(BUILD) --target loopfsd mount.loopfs -j $(JOBS)
 	@DESTDIR='$(DESTDIR)' cmake --install $(BUILD) --prefix '$(PREFIX)'
 
 deb:
