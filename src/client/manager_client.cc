@@ -94,6 +94,8 @@ Result<InstanceMount> ManagerClient::mount(std::optional<uint32_t> max) {
   auto reply = call("Mount", parameters);
   if (!reply) return propagate(reply);
   if (reply->fds.size() != 1) return fail(EPROTO, "loopfsd sent no mount");
+  // The next answer says that the daemon has nothing of the mount any more, which would keep it busy.
+  if (client_) (void)client_->call("org.varlink.service.GetInfo");
   return reading([&] {
     return InstanceMount{reply->parameters.at("instance").get<uint64_t>(), std::move(reply->fds.front())};
   });

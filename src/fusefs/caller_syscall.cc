@@ -52,7 +52,7 @@ OpenFlags open_flags_of_i386(const sys::SystemCall& call) {
 }  // namespace
 
 OpenFlags open_flags_of(const sys::SystemCall& call) {
-  if (call.number < 0) return direct(0);
+  if (call.of_io_uring()) return direct(0);
   uint64_t number = static_cast<uint64_t>(call.number);
 #ifdef __x86_64__
   if (is_32_bit(call) && (number & kX32Bit) == 0) return open_flags_of_i386(call);
@@ -82,6 +82,7 @@ Intent intent_of_flags(uint64_t flags) {
 }
 
 bool only_looks(const sys::SystemCall& call) {
+  if (call.of_io_uring()) return false;  // made while its process was in stat(2), it would show that for ever
   // Which of a processor's two tables of system calls a number belongs to cannot be told for certain: a program
   // chooses where its code and stack are, and how it enters the kernel. So each of these is harmless in both
   // (x86-64's fstat, access and unlink are i386's open, mount and swapon, and are not here).
@@ -98,7 +99,7 @@ bool only_looks(const sys::SystemCall& call) {
 }
 
 bool is_open_call(const Intent& intent) {
-  if (!intent.opens || !intent.call || intent.call->number < 0) return false;
+  if (!intent.opens || !intent.call || intent.call->of_io_uring()) return false;
   return intent.call->number != SYS_io_uring_enter;
 }
 

@@ -40,6 +40,7 @@ TEST(OnlyLooks, WhateverTableTheNumberIsOf) {
     EXPECT_FALSE(only_looks(call_of(number, {}))) << number;
   }
   EXPECT_FALSE(only_looks(call_of(-1, {})));
+  EXPECT_FALSE(only_looks(call_of(SYS_newfstatat, {}, 0)));  // io_uring's, made while its process was in stat(2)
 #ifdef __x86_64__
   // i386: open, creat, mount, swapon, openat; x86-64: open, creat. With registers of either kind.
   for (const int64_t number : {5, 8, 21, 87, 295, 2, 85}) {
@@ -53,6 +54,8 @@ TEST(OnlyLooks, WhateverTableTheNumberIsOf) {
 TEST(OpenFlagsOf, IoUringOpens) {
   EXPECT_TRUE(open_flags_of(call_of(-1, {})).opens);
   EXPECT_TRUE(open_flags_of(call_of(SYS_io_uring_enter, {})).opens);
+  EXPECT_TRUE(open_flags_of(call_of(SYS_newfstatat, {}, 0)).opens);
+  EXPECT_FALSE(is_open_call({.opens = true, .call = call_of(SYS_openat, {}, 0)}));
 }
 
 #ifdef __x86_64__

@@ -84,7 +84,7 @@ Result<std::shared_ptr<Binding::Pass>> Binding::pass(uint32_t partition, unsigne
 }
 
 void Binding::settle() {
-  if (token_.autoclear() != true) return;
+  if (!ending()) return;
   std::unique_lock lock(mutex_);
   passed_.wait_for(lock, kSettle, [this] { return passes_ == 0; });
 }

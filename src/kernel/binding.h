@@ -52,6 +52,9 @@ class Binding : public std::enable_shared_from_this<Binding> {
   // Errors: as open(); ESTALE it has another number; EBUSY too many are under way.
   Result<std::shared_ptr<Pass>> pass(uint32_t partition, unsigned minor_number);
 
+  // Whether it will be unbound at its last close.
+  bool ending() const { return token_.autoclear() == true; }
+
   // If the device is about to be unbound by the end of the last pass, waits for that, a few ms at most.
   void settle();
 

@@ -31,6 +31,9 @@ uint64_t binding_id(uint64_t sequence, unsigned minor_number) {
   return sequence << kMinorBits | minor_number;
 }
 
+// The kernel sends RELEASE right after the FLUSH that announced it; a busy machine may take some time to read it.
+constexpr std::chrono::milliseconds kSettle{20};
+
 DeviceState describe(uint32_t number, const std::shared_ptr<Binding>& binding) {
   DeviceState state{.number = number, .device = number_while_free(NodeId::of_device(number))};
   const auto facts = binding && binding->bound() ? sys::loop_facts(binding->number()) : std::nullopt;
@@ -119,7 +122,12 @@ void KernelEngine::refresh(Slot& slot) {
 void KernelEngine::settle(std::unique_lock<std::mutex>& lock, uint32_t number) {
   const Slot* slot = find(number);
   const auto binding = slot ? slot->binding : nullptr;
-  if (!binding) return;
+  if (!binding || !binding->ending()) return;
+  const auto deadline = slot->closing;
+  closed_.wait_until(lock, deadline, [&] {
+    const auto found = slots_.find(number);
+    return found == slots_.end() || found->second.closing == std::chrono::steady_clock::time_point{};
+  });
   lock.unlock();
   binding->settle();
   lock.lock();
@@ -213,10 +221,18 @@ void KernelEngine::opened(uint32_t number) {
   if (Slot* slot = find(number)) ++slot->openers;
 }
 
+void KernelEngine::closing(uint32_t number) {
+  const std::lock_guard lock(mutex_);
+  const auto found = slots_.find(number);
+  if (found != slots_.end()) found->second.closing = std::chrono::steady_clock::now() + kSettle;
+}
+
 void KernelEngine::closed(uint32_t number, bool exclusive) {
   const std::lock_guard lock(mutex_);
   Slot* slot = find(number);
   if (!slot) return;
+  slot->closing = {};
+  closed_.notify_all();
   if (slot->openers > 0) --slot->openers;
   if (exclusive) slot->claimed = false;
 }

@@ -1,6 +1,8 @@
 // The kernel engine: behind a bound device stands a loop device of the kernel.
 #pragma once
 
+#include <chrono>
+#include <condition_variable>
 #include <functional>
 #include <map>
 #include <memory>
@@ -36,6 +38,7 @@ struct Slot {
   unsigned openers = 0;      // open FUSE files of the node
   bool claimed = false;      // one of them with O_EXCL
   bool configuring = false;  // somebody is binding it
+  std::chrono::steady_clock::time_point closing = {};  // until when a last close may be under way
 };
 
 // A free device's node is a regular FUSE file whose ioctls come here; once LOOP_CONFIGURE has bound a kernel
@@ -107,6 +110,8 @@ class KernelEngine final : public engine::Engine, public std::enable_shared_from
   Result<int> get_free();
   Result<int> remove(int64_t number);
   void opened(uint32_t number);
+  // One of the descriptors of an open file is being closed; if it was the last, closed() follows at once.
+  void closing(uint32_t number);
   void closed(uint32_t number, bool exclusive);
   std::shared_ptr<Binding> binding(uint32_t number);
   const Options& options() const { return options_; }
@@ -129,6 +134,7 @@ class KernelEngine final : public engine::Engine, public std::enable_shared_from
 
   const Options options_;
   std::mutex mutex_;  // guards what follows
+  std::condition_variable closed_;
   std::map<uint32_t, Slot> slots_;
   engine::NodeOwner control_owner_;
   bool ended_ = false;

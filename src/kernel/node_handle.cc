@@ -15,8 +15,8 @@ namespace loopfs::kernel {
 NodeHandle::~NodeHandle() {
   {
     const std::lock_guard lock(mutex_);
-    if (native_ && engine_->options().journal) engine_->options().journal->drop_open(options_.handle);
     native_.reset();
+    if (recorded_) engine_->options().journal->drop_open(options_.handle);
   }
   engine_->closed(number_, options_.exclusive);
 }
@@ -24,13 +24,15 @@ NodeHandle::~NodeHandle() {
 void NodeHandle::adopt(Fd native) {
   const std::lock_guard lock(mutex_);
   native_ = std::make_shared<Fd>(std::move(native));
+  recorded_ = true;
 }
 
-void NodeHandle::keep(Fd native) {
+void NodeHandle::keep(Fd native, bool autoclear) {
   const std::lock_guard lock(mutex_);
   native_ = std::make_shared<Fd>(std::move(native));
   Journal* journal = engine_->options().journal;
-  if (journal) (void)journal->put_open(options_.handle, native_->get());
+  if (!journal || !autoclear) return;
+  recorded_ = journal->put_open(options_.handle, native_->get()).has_value();
 }
 
 std::shared_ptr<Fd> NodeHandle::native() {
@@ -42,7 +44,7 @@ std::shared_ptr<Fd> NodeHandle::native() {
   if (!binding) return nullptr;
   auto device = binding->open(0, options_.write ? O_RDWR : O_RDONLY);
   if (!device) return nullptr;
-  keep(std::move(*device));
+  keep(std::move(*device), false);
   const std::lock_guard lock(mutex_);
   return native_;
 }
@@ -64,7 +66,7 @@ Result<void> NodeHandle::configure(const engine::IoctlRequest& request, const en
   }
   auto bound = bind_device(*engine_, number_, options_, config, caller);
   if (!bound) return propagate(bound);
-  keep(std::move(bound->native));
+  keep(std::move(bound->native), (config.info.lo_flags & LO_FLAGS_AUTOCLEAR) != 0);
   return {};
 }
 
@@ -107,6 +109,7 @@ Result<void> NodeHandle::allocate(int mode, uint64_t offset, uint64_t length) {
 }
 
 void NodeHandle::descriptor_closing() {
+  engine_->closing(number_);
   if (!written_.exchange(false)) return;
   constexpr unsigned kAll =
       SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;

@@ -37,13 +37,15 @@ class NodeHandle final : public engine::OpenNode {
   Result<void> configure(const engine::IoctlRequest& request, const engine::Caller& caller);
 
  private:
-  void keep(Fd native);
+  // `autoclear`: the device would be gone if this process were, so the journal has the descriptor, too.
+  void keep(Fd native, bool autoclear);
 
   const std::shared_ptr<KernelEngine> engine_;
   const uint32_t number_;
   const engine::OpenOptions options_;
   std::mutex mutex_;  // guards native_
   std::shared_ptr<Fd> native_;
+  bool recorded_ = false;  // native_ is in the journal; guarded by mutex_
   std::atomic<bool> written_ = false;
 };
 

@@ -3,6 +3,7 @@
 #include <sys/prctl.h>
 
 #include <algorithm>
+#include <string_view>
 #include <vector>
 
 namespace loopfs::kernel {
@@ -11,6 +12,8 @@ namespace {
 constexpr std::chrono::microseconds kFirstLook{30}, kLongestPause{10'000};
 // An open that has its answer needs microseconds of processor time.
 constexpr uint64_t kFarPast = 1'000'000'000;  // ns
+// Where io_uring's threads wait, having done what they were asked for.
+constexpr std::string_view kWaitForWork[] = {"io_wq_worker", "io_sq_thread"};
 
 }  // namespace
 
@@ -49,10 +52,20 @@ void OpenWatch::finish(Entry entry) {
   entry.lane->run([pass = std::move(entry.pass)]() mutable { pass.reset(); });
 }
 
-bool OpenWatch::is_past(pid_t tid, const Entry& entry) {
+bool OpenWatch::is_past(pid_t tid, Entry& entry) {
   const auto now = sys::system_call_now(tid);
   if (!now) return now.error().code == ESRCH;
-  if (*now) return !entry.call || **now != *entry.call;
+  if (*now && (*now)->of_io_uring()) {
+    const auto channel = sys::wait_channel_of(tid);
+    return channel && std::ranges::find(kWaitForWork, *channel) != std::end(kWaitForWork);
+  }
+  if (*now && entry.call) return **now != *entry.call;
+  // It got no processor time to fall asleep in before we answered, and may still be in that call: this one or an
+  // earlier one. Past both it is in another.
+  if (*now) {
+    entry.call = **now;
+    return false;
+  }
   const auto run_time = sys::run_time_of(tid);
   return !run_time || *run_time > entry.run_time + kFarPast;
 }

@@ -42,7 +42,7 @@ class OpenWatch {
     std::chrono::microseconds pause{0};
     Clock::time_point next;
   };
-  static bool is_past(pid_t tid, const Entry& entry);
+  static bool is_past(pid_t tid, Entry& entry);
   static void finish(Entry entry);
   void run();
 

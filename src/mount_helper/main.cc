@@ -41,6 +41,8 @@ Result<void> mount(const Options& options) {
   auto reply = client->call("io.loopfs.Manager.Mount", std::move(parameters));
   if (!reply) return propagate(reply);
   if (reply->fds.size() != 1) return fail(EPROTO, "loopfsd sent no mount");
+  // The next answer says that the daemon has nothing of the mount any more, which would keep it busy.
+  (void)client->call("org.varlink.service.GetInfo");
   const int instance = reply->fds.front().get();
   if (options.attributes != 0) {
     if (auto set = sys::set_mount_attributes(instance, options.attributes, 0, false); !set) return set;

@@ -84,6 +84,14 @@ Result<std::optional<SystemCall>> system_call_now(pid_t tid) {
   return parse_system_call(*text);
 }
 
+Result<std::string> wait_channel_of(pid_t tid) {
+  char path[64], buffer[256];
+  std::snprintf(path, sizeof path, "/proc/%d/wchan", tid);
+  const auto text = read_small(path, buffer);
+  if (!text) return propagate(text);
+  return std::string(*text);
+}
+
 Result<uint64_t> run_time_of(pid_t tid) {
   char path[64], buffer[256];
   std::snprintf(path, sizeof path, "/proc/%d/schedstat", tid);

@@ -21,6 +21,10 @@ struct SystemCall {
   uint64_t stack_pointer = 0;
   uint64_t program_counter = 0;
   bool operator==(const SystemCall&) const = default;
+
+  // A thread that the kernel has made for io_uring. It never comes out of the kernel, and shows the call that its
+  // process was in when it was made, whatever it does.
+  bool of_io_uring() const { return number < 0 || (stack_pointer == 0 && program_counter == 0); }
 };
 
 // None for "running" and for anything else that is no such line.
@@ -34,6 +38,9 @@ Result<SystemCall> system_call_of(pid_t tid);
 // The same without waiting. None: it runs at this moment.
 // Errors: ESRCH gone, EPERM or EACCES without ptrace rights.
 Result<std::optional<SystemCall>> system_call_now(pid_t tid);
+
+// The function of the kernel that the thread sleeps in; "0": in none, it runs. Errors: ESRCH, EPERM or EACCES.
+Result<std::string> wait_channel_of(pid_t tid);
 
 // Nanoseconds that the thread has spent on processors, in user mode or in the kernel. Errors: ESRCH.
 Result<uint64_t> run_time_of(pid_t tid);
