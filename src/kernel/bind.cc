@@ -89,6 +89,23 @@ Result<Attempt> configure_one(KernelEngine& engine, uint32_t number, int mode, c
   }
 }
 
+// Makes the device, which is bound by now, that of the instance.
+Result<Bound> enter(KernelEngine& engine, uint32_t number, bool exclusive, int mode, Attempt& attempt) {
+  DevicePool::Claim& claim = attempt.claim;
+  auto binding = Binding::of(claim.number, claim.device.get(), attempt.record.backing_path);
+  if (!binding) return propagate(binding);
+  Bound bound{.binding = *binding, .native = {}};
+  if (!exclusive) {
+    auto native = (*binding)->open(0, mode);
+    if (!native) return propagate(native);
+    bound.native = std::move(*native);
+  }
+  attempt.record.sequence = (*binding)->sequence();
+  if (auto recorded = engine.record(number, attempt.record); !recorded) return propagate(recorded);
+  if (exclusive) bound.native = std::move(claim.device);
+  return bound;
+}
+
 }  // namespace
 
 Result<Fd> take_backing(const KernelEngine& engine, int fd, const engine::Caller& caller) {
@@ -127,22 +144,16 @@ Result<Bound> bind_device(KernelEngine& engine, uint32_t number, const engine::O
                                 .backing_device = status.st_dev,
                                 .backing_inode = status.st_ino});
   if (!attempt) return propagate(attempt);
-  DevicePool::Claim& claim = attempt->claim;
-  auto binding = Binding::of(claim.number, claim.device.get(), attempt->record.backing_path);
-  if (!binding) return propagate(binding);
-  Bound bound{.binding = *binding, .native = {}};
-  if (options.exclusive) {
-    bound.native = std::move(claim.device);
-  } else {
-    auto native = (*binding)->open(0, mode);
-    if (!native) return propagate(native);
-    bound.native = std::move(*native);
+  auto bound = enter(engine, number, options.exclusive, mode, *attempt);
+  if (!bound) {  // no room in the journal, or the instance has ended: nobody else would unbind it
+    (void)sys::clear_loop_device(attempt->claim.device.get());
+    attempt->claim.device.reset();
+    engine.options().pool->give_back(attempt->claim.number);
+    return propagate(bound);
   }
-  attempt->record.sequence = (*binding)->sequence();
-  if (auto recorded = engine.record(number, attempt->record); !recorded) return propagate(recorded);
   const std::string& worker = engine.options().partition_worker;
-  if ((config.info.lo_flags & LO_FLAGS_PARTSCAN) != 0 && !worker.empty()) (void)add_partitions(**binding, worker);
-  turn.succeeded(*binding);
+  if ((config.info.lo_flags & LO_FLAGS_PARTSCAN) != 0 && !worker.empty()) (void)add_partitions(*bound->binding, worker);
+  turn.succeeded(bound->binding);
   return bound;
 }
 

@@ -256,11 +256,20 @@ Result<void> KernelEngine::begin_binding(uint32_t number, bool exclusive) {
 }
 
 void KernelEngine::end_binding(uint32_t number, std::shared_ptr<Binding> binding) {
-  const std::lock_guard lock(mutex_);
-  Slot& slot = slots_.at(number);
-  slot.configuring = false;
-  if (binding) tell("bind", number, binding->number());
-  slot.binding = std::move(binding);
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = slots_.find(number);
+    if (found != slots_.end()) {
+      found->second.configuring = false;
+      if (binding) tell("bind", number, binding->number());
+      found->second.binding = std::move(binding);
+      return;
+    }
+  }
+  // The instance has ended meanwhile (umount -f): as end() does.
+  if (!binding) return;
+  if (auto device = binding->open(0, O_RDONLY)) (void)sys::set_autoclear(device->get());
+  options_.pool->give_back(binding->number());
 }
 
 std::vector<NodeId> KernelEngine::nodes() {
