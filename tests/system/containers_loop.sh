@@ -12,6 +12,14 @@ for program in "$LOOPFSD" "$MOUNT_LOOPFS"; do [ -x "$program" ] || skip "$progra
 first=900000 # of the kernel's devices that loopfsd makes here
 shopt -s nullglob
 
+# The host's devices: those of other tests come and go.
+host_devices() { losetup -n -l -O NAME,BACK-FILE | awk -v d="$TEST_FOLDER" '$1 ~ /loop9.....$/ || index($2, d)'; }
+kernel_devices() { echo /sys/block/loop9?????; }
+no_kernel_devices() { [ -z "$(kernel_devices)" ]; }
+bound_to() { grep -lsx -e "$1" /sys/block/loop9?????/loop/backing_file; } # BACKING-FILE, as the container calls it
+before=$(host_devices)
+assert_eq "$before" ""
+
 chmod 0755 .
 mkdir run
 "$LOOPFSD" --foreground --first-device $first --socket "$PWD/run/io.loopfs.Manager" 2>loopfsd.log &
@@ -25,29 +33,9 @@ finish() {
 }
 trap finish EXIT
 wait_for 10 test -S run/io.loopfs.Manager
+wait_for 10 no_kernel_devices # it tries one when it starts
 
-# The host's devices: those of other tests come and go.
-host_devices() { losetup -n -l -O NAME,BACK-FILE | awk -v d="$TEST_FOLDER" '$1 ~ /loop9.....$/ || index($2, d)'; }
-kernel_devices() { echo /sys/block/loop9?????; }
-no_kernel_devices() { [ -z "$(kernel_devices)" ]; }
-bound_to() { grep -lsx -e "$1" /sys/block/loop9?????/loop/backing_file; } # BACKING-FILE, as the container calls it
-before=$(host_devices)
-assert_eq "$before$(kernel_devices)" ""
-
-# The kernel scans partitions only if it is built with the parsers for them.
-scans_partitions() {
-  local device found=1
-  truncate -s 4M host.img
-  printf 'label: gpt\nsize=1M\n' | sfdisk -q host.img
-  device=$(losetup -P -f --show "$PWD/host.img")
-  [ ! -e "/sys/block/${device#/dev/}/${device#/dev/}p1" ] || found=0
-  losetup -d "$device"
-  return $found
-}
-scans=no
-if scans_partitions; then scans=yes; fi
-
-# Inside. $1: host|private; $2: whether the kernel scans partitions.
+# Inside. $1: host|private.
 cat >prepare.sh <<'IN'
 set -eu
 mkdir /dev/loopfs /mnt/a
@@ -113,15 +101,11 @@ for n in 0 1 2 3; do losetup -d /dev/loop$n; done
 truncate -s 40M /disk
 printf 'label: gpt\nsize=16M\nsize=16M\n' | sfdisk -q /disk
 eq "$(losetup -P -f --show /disk)" /dev/loop0
-# A kernel without the parsers of partition tables has to be told of them, which takes root of the machine.
-[ "$2" = yes ] || [ "$1" != host ] || partx -a /dev/loop0
-if [ "$2" = yes ] || [ "$1" = host ]; then
-  eq "$(ls /dev/loopfs | grep loop0 | xargs)" "loop0 loop0p1 loop0p2"
-  eq "$(blockdev --getsize64 /dev/loop0p2)" 16777216
-  mkfs.vfat /dev/loop0p1 >/dev/null
-  mkfs.ext4 -q /dev/loop0p2
-  [ "$1" != host ] || { mount /dev/loop0p2 /mnt/a; echo second >/mnt/a/file; umount /mnt/a; }
-fi
+eq "$(ls /dev/loopfs | grep loop0 | xargs)" "loop0 loop0p1 loop0p2"
+eq "$(blockdev --getsize64 /dev/loop0p2)" 16777216
+mkfs.vfat /dev/loop0p1 >/dev/null
+mkfs.ext4 -q /dev/loop0p2
+[ "$1" != host ] || { mount /dev/loop0p2 /mnt/a; echo second >/mnt/a/file; umount /mnt/a; }
 losetup -d /dev/loop0
 eq "$(head -c 90 /dev/loop0 | wc -c)" 0
 
@@ -163,7 +147,7 @@ unbound() { ! bound_to "$1"; }
 for kind in "${container_kinds[@]}"; do
   read -r runtime userns <<<"$kind"
   start it "$runtime" "$userns"
-  assert_eq "$(container_exec it sh /test/use.sh "$userns" $scans 2>&1)" "done" "$kind"
+  assert_eq "$(container_exec it sh /test/use.sh "$userns" 2>&1)" "done" "$kind"
   container_exec it sh /test/stay.sh "$userns"
   [ -n "$(bound_to "/$userns.img")" ] || fail "$kind: no kernel device is bound to /$userns.img"
   kill -KILL "$container_pid"
