@@ -19,7 +19,7 @@ _loopfs() {
     for ((i++; i < cword; i++)); do
       case ${words[i]} in
         --) _command_offset $((i + 1)); return ;;
-        --root | --bind | --max | --engine | --config) ((i++)) ;;
+        --root | --bind | --max | --engine | --socket | --config) ((i++)) ;;
         -*) ;;
         *) _command_offset "$i"; return ;;
       esac
@@ -32,13 +32,13 @@ _loopfs() {
     --kind) mapfile -t COMPREPLY < <(compgen -W 'devices instances' -- "$cur"); return ;;
     --direct-io) mapfile -t COMPREPLY < <(compgen -W 'on off' -- "$cur"); return ;;
     --uid) mapfile -t COMPREPLY < <(compgen -W "$(getent passwd | cut -d: -f3)" -- "$cur"); return ;;
-    --engine) mapfile -t COMPREPLY < <(compgen -W 'user' -- "$cur"); return ;;
+    --engine) mapfile -t COMPREPLY < <(compgen -W 'user kernel' -- "$cur"); return ;;
     --max | --offset | --sizelimit | --block-size) return ;;
   esac
   if [[ $cur == -* ]]; then
     local options=--help
     case $command in
-      run) options+=' --root --bind --max --engine --config --quiet -q --' ;;
+      run) options+=' --root --bind --max --engine --socket --config --quiet -q --' ;;
       doctor) options+=' --config --socket' ;;
       ls) options+=' --all -a --json --socket' ;;
       inspect | events) options+=' --json --socket' ;;

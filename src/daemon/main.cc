@@ -17,7 +17,7 @@ int main(int argc, char** argv) {
   app.add_option("--socket", keep.socket, "Listen here in place of the configured path")->type_name("PATH");
   app.add_option("--first-device", keep.first_device, "Make kernel loop devices from this number on")
       ->type_name("N")
-      ->check(CLI::Range(64U, (1U << 20) - 1));
+      ->check(CLI::Range(64U, 944480U));  // room for the pool's 100000 and the numbers of free devices
   app.add_option("--pid-file", keep.pid_file, "Keep the daemon's process number in this file")->type_name("FILE");
   app.add_flag("--foreground", keep.foreground, "Stay in the foreground, and log to standard error");
   // Of the keeper for its server.

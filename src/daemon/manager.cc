@@ -14,7 +14,7 @@
 namespace loopfs::daemon {
 namespace {
 
-constexpr unsigned kMostThreads = 4096;
+constexpr unsigned kMostThreads = 30'000;  // what a user can take: instances_per_user times some 28
 constexpr unsigned kClosingWidth = 4;
 constexpr std::chrono::milliseconds kSweepEvery{250};
 constexpr std::chrono::seconds kPatience{3};
@@ -254,6 +254,19 @@ void Manager::ended(uint64_t id) {
     instance->server->stop();
     instance.reset();
   });
+}
+
+void Manager::end_instances() {
+  std::vector<std::shared_ptr<Instance>> all;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [id, instance] : instances_) all.push_back(instance);
+  }
+  // Each may be stuck in a file system of its own.
+  for (const auto& instance : all) {
+    instance->closing->run([instance] { (void)instance->engine->end(); });
+  }
+  for (const auto& instance : all) instance->closing->drain(kPatience);
 }
 
 void Manager::linger(std::vector<kernel::KernelEngine::Remains> remains) {

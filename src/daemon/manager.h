@@ -50,6 +50,9 @@ class Manager {
   // stuck, and the process has to end as it is.
   bool stop();
 
+  // The end of all instances, as that of their mounts: what is bound goes with its last user.
+  void end_instances();
+
   struct Mounted {
     uint64_t instance = 0;
     Fd mount;  // detached; the instance lives as long as the kernel keeps its superblock

@@ -1,6 +1,7 @@
 #include "daemon/server.h"
 
 #include <signal.h>
+#include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -75,6 +76,7 @@ Result<int> run(const ServerOptions& options) {
   if (!signal) return propagate(signal);
   (*server)->stop();
   const int status = *signal == SIGUSR1 ? keeper::kReplaceStatus : 0;
+  if (status == 0) (*manager)->end_instances();
   // Threads that are stuck in somebody's file system cannot be waited for; the kernel ends them with us. And what
   // the next server is to find must not be given up, as the destructors of open files would.
   if (!(*manager)->stop() || status == keeper::kReplaceStatus) ::_exit(status);
@@ -84,11 +86,12 @@ Result<int> run(const ServerOptions& options) {
 }  // namespace
 
 int serve(const ServerOptions& options) {
+  spdlog::set_default_logger(spdlog::stderr_logger_mt("loopfsd"));
   block_signals();
   auto status = run(options);
   if (status) return *status;
   spdlog::critical("{}", status.error().message());
-  return 1;
+  return keeper::kGiveUpStatus;
 }
 
 }  // namespace loopfs::daemon

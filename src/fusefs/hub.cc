@@ -14,7 +14,7 @@
 namespace loopfs::fusefs {
 namespace {
 
-constexpr size_t kMostWaiting = 64;  // requests of one file system that are read before their turn
+constexpr size_t kMostWaiting = 16;  // requests of one file system that are read before their turn
 constexpr size_t kHeaders = 4096;    // more than the headers of any request
 constexpr unsigned kReaders = 2;     // so that mostly none has to be started
 

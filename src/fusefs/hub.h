@@ -17,7 +17,7 @@ namespace loopfs::fusefs {
 // only itself waiting: what its lane has no room for is queued there.
 class Hub {
  public:
-  static constexpr size_t kMostWrite = 128 << 10;  // bytes of one WRITE
+  static constexpr size_t kMostWrite = 64 << 10;  // bytes of one WRITE
 
   struct Client {
     std::shared_ptr<base::Lane> lane;

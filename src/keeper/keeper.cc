@@ -101,6 +101,7 @@ class Keeper {
   Fd socket_;      // our end
   Clock::time_point started_;
   bool ever_spoke_ = false;  // one of the servers has sent a request
+  bool ever_ready_ = false;  // one of them has been ready
   Duration pause_{0};        // before the next start if the server dies early
   bool stopping_ = false;
   bool replacing_ = false;
@@ -259,6 +260,8 @@ void Keeper::server_ended(int status) {
     if (code != 0) report(fmt::format("the server {}", how_it_ended(status)));
   } else if (!ever_spoke_ && (code == Launcher::kNoProgram || code == Launcher::kCannotExecute)) {
     result_ = code;  // a wrong command, and nothing is kept yet
+  } else if (!ever_ready_ && code == kGiveUpStatus) {
+    result_ = code;
   } else {
     start_again(status);
   }
@@ -345,6 +348,7 @@ Result<void> Keeper::perform(const Note& request, std::vector<Fd>& fds) {
       return {};
     }
     case Act::kReady:
+      ever_ready_ = true;
       notifier_.send(fmt::format("READY=1\nMAINPID={}", ::getpid()));
       return {};
     default:

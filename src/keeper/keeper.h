@@ -16,6 +16,9 @@ namespace loopfs::keeper {
 // The server's exit status for "start the program again, it may be a newer one": EX_TEMPFAIL of sysexits.h.
 inline constexpr int kReplaceStatus = 75;
 
+// And the one for "it makes no sense to start me again" (EX_CONFIG), heeded as long as none has been ready.
+inline constexpr int kGiveUpStatus = 78;
+
 struct Bounds {
   using Duration = std::chrono::milliseconds;
   Duration first_pause{100};  // before a server that died early for the second time in a row; doubles
@@ -35,7 +38,8 @@ struct Options {
 
 // The keeper's main loop. To be called once in a process, early in its main(): it has the process's signals,
 // children and NOTIFY_SOCKET to itself. Returns the exit status: the server's own or 128 + its signal after a
-// stop; 126 or 127 if its program could not be executed the first time; 1 after an error of its own.
+// stop; 126 or 127 if its program could not be executed the first time, kGiveUpStatus if it said so; 1 after an
+// error of its own.
 //
 // Signals to the keeper:
 //   SIGTERM, SIGINT, SIGQUIT   stop: the server is sent the same; the next of them, or impatience: SIGKILL

@@ -22,7 +22,7 @@ struct Start {
 
 void complain(const char* path, int code) {
   const char* reason = ::strerrordesc_np(code);
-  for (const char* part : {"loopfs: exec '", path, "': ", reason ? reason : "unknown error", "\n"}) {
+  for (const char* part : {"loopfsd: exec '", path, "': ", reason ? reason : "unknown error", "\n"}) {
     if (::write(STDERR_FILENO, part, std::strlen(part)) < 0) return;
   }
 }

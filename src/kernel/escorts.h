@@ -26,7 +26,7 @@ class Escorts : public std::enable_shared_from_this<Escorts> {
   // or too many are escorted.
   bool begin(pid_t tid, const std::shared_ptr<Binding::Pass>& pass);
 
-  static constexpr unsigned kMost = 64;  // the lane's width
+  static constexpr unsigned kMost = 16;  // the lane's width
 
  private:
   void escort(pid_t tid);
