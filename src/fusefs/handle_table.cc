@@ -1,5 +1,7 @@
 #include "fusefs/handle_table.h"
 
+#include <thread>
+
 namespace loopfs::fusefs {
 namespace {
 
@@ -83,6 +85,9 @@ void HandleTable::close(uint64_t number) {
     last = std::move(found->second);
     handles_.erase(found);
   }
+  // All other requests for it have been answered, and their threads are about to let go. It has to end before the
+  // caller answers: that was the last that another server could hear of it.
+  while (last.use_count() > 1) std::this_thread::yield();
 }
 
 }  // namespace loopfs::fusefs

@@ -9,6 +9,7 @@ namespace loopfs::kernel {
 namespace {
 
 constexpr int kTries = 64;
+constexpr size_t kMostAtTheEnd = 64;
 constexpr size_t kRemovers = 32;  // at once: a removal mostly waits, for the kernel's RCU
 
 }  // namespace
@@ -32,10 +33,15 @@ DevicePool::DevicePool(const Options& options, Fd control) : options_(options), 
 }
 
 DevicePool::~DevicePool() {
-  remove_spares();
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
+    doomed_ = std::move(decoys_);
+    for (const uint32_t number : sys::loop_devices_from(options_.first)) {
+      if (owns(number) && !sys::loop_facts(number)) doomed_.push_back(number);
+    }
+    // Removing them all may take minutes; the next pool has the rest.
+    if (doomed_.size() > kMostAtTheEnd) doomed_.resize(kMostAtTheEnd);
     changed_.notify_all();
   }
   remover_.join();

@@ -4,8 +4,8 @@ next server has to go on.
 
 daemon_steps.py SOCKET PID_FILE PROGRAMS FOLDER [OPERATION...]: as root, in a mount namespace of its own.
 
-A tracer counts the system calls of all threads of the server that can change something (not what is read in /proc and
-/sys), and kills it before the Nth, for N = 1, 2, 3, ... until the operation passes. Prints a table of the outcomes.
+A tracer counts the system calls of all threads of the server that can change something (not what is read in /proc,
+/sys and /etc), and kills it before the Nth, for N = 1, 2, 3, ... until the operation passes. Prints a table of the outcomes.
 """
 import ctypes
 import errno
@@ -267,8 +267,8 @@ class Container:
 
 # --- The tracer ---
 
-PTRACE_SYSCALL, PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_GET_SYSCALL_INFO = 24, 0x4206, 0x4207, 0x420E
-PTRACE_O_TRACESYSGOOD, PTRACE_O_TRACECLONE = 1, 8
+PTRACE_CONT, PTRACE_SYSCALL, PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_GET_SYSCALL_INFO = 7, 24, 0x4206, 0x4207, 0x420E
+PTRACE_O_TRACESYSGOOD, PTRACE_O_TRACEFORK, PTRACE_O_TRACEVFORK, PTRACE_O_TRACECLONE = 1, 2, 4, 8
 WALL = 0x40000000
 
 COUNTED = {0: "read", 1: "write", 3: "close", 16: "ioctl", 17: "pread64", 18: "pwrite64", 20: "writev", 32: "dup",
@@ -278,6 +278,7 @@ COUNTED = {0: "read", 1: "write", 3: "close", 16: "ioctl", 17: "pread64", 18: "p
            310: "process_vm_readv", 311: "process_vm_writev", 428: "open_tree", 429: "move_mount", 430: "fsopen",
            431: "fsconfig", 432: "fsmount", 438: "pidfd_getfd", 442: "mount_setattr"}
 NR_OPENAT = 257
+ONLY_READ = ("/proc", "/sys", "/etc", "/lib", "/usr")
 OF_A_DESCRIPTOR = (0, 1, 3, 17)
 
 
@@ -291,8 +292,9 @@ def ptrace(request, pid, address=0, data=0):
 class Tracer:
     def __init__(self, pid):
         self.pid, self.kill_at, self.count, self.killed = pid, 0, 0, None
+        self.begun = True
         self.info = ctypes.create_string_buffer(88)
-        self.uninteresting = set()  # descriptors of /proc and /sys
+        self.uninteresting = set()  # descriptors of what is only read
         self.opening = {}           # by thread: whether what it opens is such
         self.threads = set()
         while True:
@@ -314,7 +316,7 @@ class Tracer:
                 pass
         for name in os.listdir(f"/proc/{pid}/fd"):
             try:
-                if os.readlink(f"/proc/{pid}/fd/{name}").startswith(("/proc", "/sys")):
+                if os.readlink(f"/proc/{pid}/fd/{name}").startswith(ONLY_READ):
                     self.uninteresting.add(int(name))
             except OSError:
                 pass
@@ -337,7 +339,7 @@ class Tracer:
             return None
         if number == NR_OPENAT:
             path = self.text_at(tid, arguments[1])
-            self.opening[tid] = path.startswith(("/proc", "/sys"))
+            self.opening[tid] = path.startswith(ONLY_READ)
             return None if self.opening[tid] else f"openat {path}"
         if number in OF_A_DESCRIPTOR:
             if arguments[0] in self.uninteresting:
@@ -353,7 +355,8 @@ class Tracer:
         if kind == 1:
             number, *arguments = struct.unpack_from("7Q", self.info.raw, 24)
             what = self.entered(tid, number, arguments)
-            if what:
+            self.begun = self.begun or COUNTED.get(number) == "sendmsg"
+            if what and self.begun:
                 self.count += 1
                 if self.count == self.kill_at:
                     self.killed = what
@@ -361,6 +364,25 @@ class Tracer:
             result = struct.unpack_from("q", self.info.raw, 24)[0]
             if result >= 0:
                 self.uninteresting.add(result)
+
+    @classmethod
+    def of_next_server(cls, keeper):
+        """Of the one that the keeper starts next; counts from its first word with the keeper on."""
+        trace = cls.__new__(cls)
+        trace.pid, trace.kill_at, trace.count, trace.killed = None, 0, 0, None
+        trace.begun = False
+        trace.info = ctypes.create_string_buffer(88)
+        trace.uninteresting, trace.opening = set(), {}
+        trace.threads = {int(name) for name in os.listdir(f"/proc/{keeper}/task")}
+        for tid in trace.threads:
+            ptrace(PTRACE_SEIZE, tid, 0, PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |
+                   PTRACE_O_TRACECLONE)
+        return trace
+
+    def is_of_server(self, keeper, tid):
+        if self.pid is None and tid not in self.threads and not os.path.exists(f"/proc/{keeper}/task/{tid}"):
+            self.pid = tid
+        return self.pid is not None and os.path.exists(f"/proc/{self.pid}/task/{tid}")
 
     def run(self, keeper, done, quiet):
         """Until done() and then `quiet` seconds without anything to count, or the end of the server."""
@@ -383,6 +405,9 @@ class Tracer:
                 continue
             kind, event = os.WSTOPSIG(status), status >> 16
             try:
+                if not self.is_of_server(keeper, tid):
+                    ptrace(PTRACE_CONT, tid, 0, 0 if event else kind)
+                    continue
                 if kind == signal.SIGTRAP | 0x80 and not self.killed:
                     self.syscall_stop(tid)
                     if self.killed:
@@ -489,19 +514,23 @@ class Driver:
                 raise Failure(f"instances {[instance['id'] for instance in self.listed()]}")
             time.sleep(0.02)
 
-    def killed_at(self, count, operation):
-        """(what the server was about to do or None, the client's answer)"""
+    def killed_at(self, count, operation, takeover=False):
+        """(what the server was about to do or None, the client's answer); takeover: the next server, this one dies first."""
         server = self.server()
         read, write = os.pipe()
         tracer = os.fork()
         if tracer == 0:
             # A process of its own: its end detaches what is traced, and its children are nobody else's.
             try:
-                trace = Tracer(server)
-                trace.run(self.keeper, lambda: True, 0.02)  # what is left to do of earlier requests
-                trace.count, trace.kill_at = 0, count
+                if takeover:
+                    trace = Tracer.of_next_server(self.keeper)
+                else:
+                    trace = Tracer(server)
+                    trace.run(self.keeper, lambda: True, 0.02)  # what is left to do of earlier requests
+                    trace.count = 0
+                trace.kill_at = count
                 os.write(write, b"+")
-                trace.run(self.keeper, lambda: bool(select.select([self.done_pipe[0]], [], [], 0)[0]), 0.1)
+                trace.run(self.keeper, lambda: bool(select.select([self.done_pipe[0]], [], [], 0)[0]), 0.5 if takeover else 0.1)
                 os.write(write, (trace.killed or "").encode() + b"\n")
                 os._exit(0)
             except BaseException as error:  # pylint: disable=broad-except
@@ -510,6 +539,9 @@ class Driver:
         os.close(write)
         if os.read(read, 1) != b"+":
             raise Failure("the tracer failed")
+        if takeover:
+            os.kill(server, signal.SIGKILL)
+            os.kill(self.keeper, signal.SIGHUP)
         answer = self.one.try_to(*operation)
         os.write(self.done_pipe[1], b".")
         killed = b""
@@ -520,10 +552,10 @@ class Driver:
         os.read(self.done_pipe[0], 1)
         return killed.decode().strip() or None, answer
 
-    def steps(self, name, operation, prepare, verify, restore, again=None):
+    def steps(self, name, operation, prepare, verify, restore, takeover=False):
         self.done_pipe = os.pipe()
         rows, count, passes = [], 0, 0
-        while passes < 2:  # how much there is to do differs a little
+        while passes < (3 if takeover else 2):  # how much there is to do differs a little
             count += 1
             if count > 400:
                 raise Failure(f"{name}: no end")
@@ -531,7 +563,7 @@ class Driver:
             try:
                 prepare()
                 step = "?"
-                killed, answer = self.killed_at(count, operation)
+                killed, answer = self.killed_at(count, operation, takeover)
                 step = killed
                 outcome = "completed"
                 if "errno" in answer:
@@ -701,8 +733,32 @@ class Driver:
                    lambda: self.one.do("umount_filesystem"))
         self.detach()
 
+    def run_takeover(self):
+        self.one.do("add", 1)
+        self.one.do("bind", 0, self.images["A"])
+        self.one.do("open", "fd", 1)
+        self.one.do("bind_kept", "fd", self.images["C"], 4)
+
+        def verify():
+            self.see("A")
+            self.see("C", 1)
+
+        self.steps("takeover", ("read_kept", "fd", 4096, 4096), self.nothing, verify, self.nothing, takeover=True)
+        self.one.do("close", "fd")
+        self.until_free(1)
+        self.detach()
+        self.one.do("remove", 1)
+
+    def run_takeover_umount(self):
+        def prepare():
+            self.one.do("mount_second")
+            self.one.do("add_second", self.images["A"])
+
+        self.steps("takeover of an instance that has just ended", ("umount_second",), prepare, self.end_of_second,
+                   self.nothing, takeover=True)
+
     ALL = ("list", "add", "remove", "unlink", "bind", "bind_autoclear", "open", "write", "clear", "close", "detach",
-           "filesystem", "mount", "umount")
+           "filesystem", "mount", "umount", "takeover", "takeover_umount")
 
     def run(self, names):
         try:
