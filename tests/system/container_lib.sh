@@ -159,7 +159,7 @@ start_container() {
   prepare_container "${container_at[$name]}" "$@"
   setpriv --pdeathsig KILL "${podman_run[@]}" >"$name.out" 2>&1 &
   container_shell[$name]=$!
-  wait_for 20 container_runs_or_ended "$name"
+  wait_for 60 container_runs_or_ended "$name"
   # shellcheck disable=SC2034 # for the script
   container_pid=$(container_init_pid "$name") || fail "container $name: $(<"$name.out")"
 }

@@ -3,6 +3,7 @@
 # container does to its devices, and that nothing of them is left within a second when it is killed.
 # run-as: root
 # timeout: 300
+# serial: yes
 . "$(dirname "$0")/lib.sh"
 LOOPFSD=${LOOPFS%/*}/loopfsd
 MOUNT_LOOPFS=${LOOPFS%/*}/mount.loopfs
