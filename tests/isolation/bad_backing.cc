@@ -1,0 +1,235 @@
+// Backing files of every bad kind. Most must be refused; none may take from others what is theirs. At last files of a FUSE
+// file system of the container's own, whose server stops answering: the daemon must refuse them without asking.
+//   bad_backing DIRECTORY FOLDER FILE SECONDS     DIRECTORY's max is 12 at least; FOLDER is writable; FILE has a mark
+#include <linux/fuse.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <thread>
+#include <vector>
+
+#include "attack.h"
+
+#ifndef AT_EMPTY_PATH
+#define AT_EMPTY_PATH 0x1000
+#endif
+
+namespace {
+
+std::string g_directory, g_folder;
+std::string g_said;
+
+int open_node(unsigned number, int flags = O_RDWR) {
+  const std::string path = node(g_directory, number);
+  const int fd = open(path.c_str(), flags | O_CLOEXEC);
+  if (fd < 0) broken("open %s", path.c_str());
+  return fd;
+}
+
+void say(const char* what, int error) {
+  g_said += std::string(g_said.empty() ? "" : ", ") + what + " " + (error == 0 ? "bound" : strerrorname_np(error));
+}
+
+// Whether the file can be bound; if it is, it is cleared again.
+int try_file(const char* what, int file, int flags = O_RDWR) {
+  const int loop = open_node(11, flags);
+  const int error = configure(loop, file);
+  if (error == 0) ioctl(loop, LOOP_CLR_FD);
+  close(loop);
+  say(what, error);
+  return error;
+}
+
+void expect(const char* what, int file, int wanted) {
+  const int error = try_file(what, file);
+  if (error != wanted) leak("%s as a backing file: %s, not %s", what, strerror(error), strerror(wanted));
+}
+
+void kinds(const char* file) {
+  int ends[2];
+  expect("directory", open(g_folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC), EINVAL);
+  if (pipe2(ends, O_CLOEXEC) == 0) expect("pipe", ends[0], EINVAL);
+  expect("socket", socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), EINVAL);
+  expect("/dev/null", open("/dev/null", O_RDWR | O_CLOEXEC), EINVAL);
+  expect("O_PATH", open(file, O_PATH | O_CLOEXEC), EBADF);
+  expect("none", 12345, EBADF);
+  expect("negative", -1, EBADF);
+  expect("loop-control", open((g_directory + "/loop-control").c_str(), O_RDWR | O_CLOEXEC), EOPNOTSUPP);
+  expect("free node", open_node(0), EOPNOTSUPP);
+  const int self = open_node(11);
+  expect("itself", self, EOPNOTSUPP);
+  close(self);
+  try_file("O_APPEND", open(file, O_RDWR | O_APPEND | O_CLOEXEC));
+  const int only_read = open(file, O_RDONLY | O_CLOEXEC);
+  try_file("read-only", only_read);
+  // A device bound to a file open for reading is read-only, whoever opens it.
+  const int loop = open_node(11);
+  if (configure(loop, only_read) != 0) broken("bind a read-only file");
+  const int device = open(node(g_directory, 11).c_str(), O_RDWR | O_CLOEXEC);
+  if (device >= 0 && is_block(device) && pwrite(device, "x", 1, 0) == 1 && fsync(device) == 0) {
+    leak("a file open for reading was written to");
+  }
+  close(device);
+  ioctl(loop, LOOP_CLR_FD);
+  close(loop);
+  for (const char* path : {"/proc/self/status", "/proc/kmsg", "/sys/kernel/uevent_seqnum", "/proc/self/mem"}) {
+    const int special = open(path, O_RDONLY | O_CLOEXEC);
+    if (special >= 0) try_file(path, special, O_RDONLY);
+    if (special >= 0) close(special);
+  }
+}
+
+// loop0 on a file, loop1 on loop0, ... and what the kernel says to a circle.
+void chain(int file) {
+  std::vector<int> loops;
+  int below = file;
+  unsigned depth = 0;
+  for (; depth < 10; ++depth) {
+    const int loop = open_node(depth);
+    if (configure(loop, below) != 0) break;
+    loops.push_back(loop);
+    const int device = open_node(depth);
+    if (!is_block(device)) leak("loop%u is bound and no device", depth);
+    loops.push_back(device);
+    below = device;
+  }
+  const std::string mark = mark_of(below);
+  if (depth > 0 && mark.empty()) broken("read through %u devices", depth);
+  // A circle: through the node of the chain's start, which is bound, and by changing its file.
+  loop_info64 info = {};
+  if (depth > 1) {
+    if (ioctl(loops[1], LOOP_CHANGE_FD, below) == 0) leak("a circle of devices");
+    if (ioctl(loops[0], LOOP_CHANGE_FD, below) == 0) leak("a circle of devices, by the node");
+    if (configure(loops[1], below) == 0) leak("a bound device was bound to another");
+  }
+  (void)info;
+  while (!loops.empty()) {
+    ioctl(loops.back(), LOOP_CLR_FD);
+    close(loops.back());
+    loops.pop_back();
+  }
+  g_said += ", a chain of " + std::to_string(depth);
+}
+
+// A FUSE server of one file, "f", that stops answering when it is told to.
+struct Fuse {
+  int channel = -1;
+  std::atomic<bool> mute{false};
+  std::string place;
+
+  void answer(uint64_t unique, int error, const void* body, size_t size) const {
+    fuse_out_header head = {};
+    head.len = static_cast<uint32_t>(sizeof head + size);
+    head.error = -error;
+    head.unique = unique;
+    std::string all(reinterpret_cast<const char*>(&head), sizeof head);
+    if (size > 0) all.append(static_cast<const char*>(body), size);
+    (void)!write(channel, all.data(), all.size());
+  }
+
+  static fuse_attr attributes(uint64_t inode) {
+    fuse_attr attr = {};
+    attr.ino = inode;
+    attr.mode = inode == 1 ? S_IFDIR | 0755 : S_IFREG | 0666;
+    attr.nlink = 1;
+    attr.size = 65536;
+    attr.blocks = 128;
+    attr.blksize = 4096;
+    return attr;
+  }
+
+  void serve() const {
+    alignas(8) static char buffer[1 << 20];
+    for (;;) {
+      const ssize_t length = read(channel, buffer, sizeof buffer);
+      if (length < 0 && (errno == EINTR || errno == ENOENT)) continue;
+      if (length < static_cast<ssize_t>(sizeof(fuse_in_header))) return;
+      fuse_in_header head;
+      memcpy(&head, buffer, sizeof head);
+      if (mute) continue;  // and nobody hears of it again
+      if (head.opcode == FUSE_INIT) {
+        fuse_init_out out = {};
+        out.major = FUSE_KERNEL_VERSION;
+        out.minor = 31;
+        out.max_write = 65536;
+        answer(head.unique, 0, &out, 64);
+      } else if (head.opcode == FUSE_LOOKUP) {
+        fuse_entry_out out = {};
+        out.nodeid = 2;
+        out.attr = attributes(2);
+        answer(head.unique, 0, &out, sizeof out);
+      } else if (head.opcode == FUSE_GETATTR) {
+        fuse_attr_out out = {};
+        out.attr = attributes(head.nodeid);
+        answer(head.unique, 0, &out, sizeof out);
+      } else if (head.opcode == FUSE_OPEN || head.opcode == FUSE_OPENDIR) {
+        fuse_open_out out = {};
+        answer(head.unique, 0, &out, sizeof out);
+      } else if (head.opcode != FUSE_FORGET && head.opcode != FUSE_BATCH_FORGET) {
+        answer(head.unique, ENOSYS, nullptr, 0);
+      }
+    }
+  }
+
+  bool start() {
+    place = g_folder + "/fuse";
+    mkdir(place.c_str(), 0755);
+    channel = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+    if (channel < 0) return false;
+    const std::string options = "fd=" + std::to_string(channel) + ",rootmode=40000,user_id=0,group_id=0";
+    if (mount("bad", place.c_str(), "fuse", MS_NOSUID | MS_NODEV, options.c_str()) != 0) return false;
+    std::thread([this] { serve(); }).detach();
+    return true;
+  }
+};
+
+void foreign_file_system(double seconds) {
+  static Fuse fuse;
+  if (!fuse.start()) {
+    g_said += ", no FUSE here";
+    return;
+  }
+  const int file = open((fuse.place + "/f").c_str(), O_RDWR | O_CLOEXEC);
+  if (file < 0) broken("open a file of the FUSE server's own");
+  expect("FUSE", file, EOPNOTSUPP);
+  fuse.mute = true;
+  const double begin = now();
+  // From many threads: whoever asked the server would be stuck, and its share of the daemon with it.
+  std::vector<std::thread> threads;
+  std::atomic<unsigned long> refused{0};
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      while (now() < begin + seconds) {
+        const int loop = open_node(11);
+        const int error = configure(loop, file);
+        if (error != EOPNOTSUPP && error != EBUSY) leak("a file of a silent FUSE server: %s", strerror(error));
+        close(loop);
+        ++refused;
+      }
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  if (now() > begin + seconds + 5) leak("the silent FUSE server held the daemon for %.1f s", now() - begin - seconds);
+  g_said += ", a silent FUSE server's file refused " + std::to_string(refused.load()) + " times";
+  umount2(fuse.place.c_str(), MNT_DETACH);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 5) return 2;
+  g_directory = argv[1];
+  g_folder = argv[2];
+  const int control = open((g_directory + "/loop-control").c_str(), O_RDWR | O_CLOEXEC);
+  for (long i = 0; i < 12; ++i) {
+    if (ioctl(control, LOOP_CTL_ADD, i) < 0 && errno != EEXIST) broken("LOOP_CTL_ADD %ld", i);
+  }
+  const int file = open(argv[3], O_RDWR | O_CLOEXEC);
+  if (file < 0) broken("open %s", argv[3]);
+  kinds(argv[3]);
+  chain(file);
+  foreign_file_system(atof(argv[4]));
+  printf("bad_backing: %s\n", g_said.c_str());
+  _exit((fflush(stdout), 0));
+}
