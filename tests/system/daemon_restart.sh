@@ -280,7 +280,7 @@ released() { # what nobody uses is gone; what is mounted stays until it is not
 }
 wait_for 5 bound_are 3 # dd twice, ext4
 stop
-daemon_is_gone 3
+daemon_is_gone 1 # what nobody uses has gone with it
 start
 released
 in_container plain umount -l /dev/loopfs
