@@ -67,6 +67,7 @@ devices() {
 }
 no_devices() { [ -z "$(devices)" ]; }
 bound() { local device; for device in $(devices); do [ ! -e "/sys/block/$device/loop" ] || echo "$device"; done; }
+two_instances() { [ "$(ask Counts | python3 -c 'import json, sys; print(json.load(sys.stdin)["instances"])')" = 2 ]; }
 bound_are() { [ "$(bound | wc -l)" -eq "$1" ]; }
 
 # --- Containers: a mount and a pid namespace, and a /dev of their own with an instance in it ---
@@ -207,8 +208,7 @@ make_images() { # FOLDER
 }
 
 head -c 4M /dev/urandom >pattern
-make_images plain
-make_images rootless
+for name in plain rootless third; do make_images $name; done
 
 part() { echo "--- $* (after $SECONDS s)"; }
 
@@ -264,6 +264,20 @@ all_go_on
 end_workers
 assert_match "$(losetup -n -l -O BACK-FILE)" "plain/dd.img"
 
+part "a container ends while there is no server"
+wait_for 5 bound_are 3 # dd twice, ext4
+container third
+in_container third bind_it
+helpers=$helpers in_container third descriptors >third/descriptors.log 2>&1 &
+third=$!
+wait_for 10 has_more third/descriptors.rounds 10
+kill_server
+kill -KILL "$(server)"
+end_container third
+wait $third || true
+wait_for 15 bound_are 3
+wait_for 5 two_instances
+
 part "the end of the daemon, and a new one"
 not_connected() { ! ls /dev/loopfs 2>&1 || fail "the instance still answers"; }
 daemon_is_gone() {
@@ -278,7 +292,6 @@ released() { # what nobody uses is gone; what is mounted stays until it is not
   in_container plain umount files
   wait_for 5 no_devices
 }
-wait_for 5 bound_are 3 # dd twice, ext4
 stop
 daemon_is_gone 1 # what nobody uses has gone with it
 start
