@@ -1,7 +1,8 @@
 // How long another instance takes to answer while somebody attacks the daemon.
 //   latency DIRECTORY FILE SECONDS LIMIT_MS
-// Every 20 ms: GET_FREE, stat, bind, read, clear. At most one in a hundred of these may take longer than the limit (the
-// processors are somebody else's too), and none ten times as long.
+// Every 20 ms: GET_FREE, stat, open, bind, read, clear. At most one round in a hundred may take longer than the limit (the
+// processors are somebody else's too), and none ten times as long. Binding is work of the kernel's own, for which it
+// waits until all processors have passed a quiet point: five times the limit is allowed for that.
 #include <algorithm>
 #include <vector>
 
@@ -14,29 +15,37 @@ int main(int argc, char** argv) {
   const int file = open(argv[2], O_RDWR | O_CLOEXEC);
   if (control < 0 || file < 0 || ioctl(control, LOOP_CTL_GET_FREE) < 0) broken("open loop-control and %s", argv[2]);
   const double end = now() + atof(argv[3]), limit = atof(argv[4]) / 1e3;
-  std::vector<double> times;
+  std::vector<double> answers, binds;
   while (now() < end) {
     const double begin = now();
+    double binding = 0;
     struct stat status;
     ioctl(control, LOOP_CTL_GET_FREE);
     if (stat(loop0.c_str(), &status) != 0) broken("stat %s", loop0.c_str());
     const int loop = open(loop0.c_str(), O_RDWR | O_CLOEXEC);
     if (loop < 0) broken("open %s", loop0.c_str());
     if (!is_block(loop)) {
+      const double before = now();
       if (const int error = configure(loop, file)) errno = error, broken("LOOP_CONFIGURE");
+      binding = now() - before;
+      binds.push_back(binding);
       if (mark_of(loop).empty()) broken("read %s", loop0.c_str());
     }
     if (ioctl(loop, LOOP_CLR_FD) != 0) broken("LOOP_CLR_FD");
     close(loop);
-    times.push_back(now() - begin);
+    answers.push_back(now() - begin - binding);
     const timespec pause = {0, 20'000'000};
     nanosleep(&pause, nullptr);
   }
-  std::sort(times.begin(), times.end());
-  const double most = times.back(), usual = times[times.size() / 2], late = times[times.size() * 99 / 100];
-  printf("latency: %zu rounds; median %.1f ms, 99%% in %.1f ms, all in %.1f ms\n", times.size(), usual * 1e3, late * 1e3,
-         most * 1e3);
-  if (late > limit || most > limit * 10) {
+  if (binds.empty()) broken("nothing was bound");
+  std::sort(answers.begin(), answers.end());
+  std::sort(binds.begin(), binds.end());
+  const auto part = [](const std::vector<double>& times, size_t percent) { return times[times.size() * percent / 100]; };
+  const double late = part(answers, 99), most = answers.back();
+  printf("latency: %zu rounds: median %.1f ms, 99%% in %.1f ms, all in %.1f ms; binding: %.1f, %.1f, %.1f ms\n", answers.size(),
+         part(answers, 50) * 1e3, late * 1e3, most * 1e3, part(binds, 50) * 1e3, part(binds, 99) * 1e3,
+         binds.back() * 1e3);
+  if (late > limit || most > limit * 10 || part(binds, 99) > limit * 5) {
     printf("FAILED: not within %s ms\n", argv[4]);
     return 1;
   }

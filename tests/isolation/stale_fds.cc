@@ -1,4 +1,4 @@
-// Descriptors that are kept: across clear, across binding the node again, and, with "hold", past the end of the
+// Descriptors that are kept: across clear, across binding the node again, and, with "hold", past the unmounting of the
 // instance.
 //   stale_fds DIRECTORY PREFIX FILE0 FILE1        FILEn has the mark PREFIX-n
 //   stale_fds hold DIRECTORY PREFIX FILE0         binds loop1, says "bound K", keeps it open until a line comes in
@@ -40,14 +40,15 @@ static int hold(char** argv) {
   char line[16];
   if (fgets(line, sizeof line, stdin) == nullptr) return 1;
   const std::string mark = std::string(argv[3]) + "-0";
-  if (check_open(device, mark, "after the end of the instance") != Seen::kBound) broken("it is not bound any more");
-  const std::string text = mark + ";written after the end";
+  if (check_open(device, mark, "after umount -l") != Seen::kBound) broken("it is not bound any more");
+  const std::string text = mark + ";written after umount";
   if (pwrite(device, text.data(), text.size(), 4096) != static_cast<ssize_t>(text.size()) || fsync(device) != 0) {
-    broken("write after the end of the instance");
+    broken("write after umount -l");
   }
   struct stat any;
   if (stat(path.c_str(), &any) == 0) broken("the node is still there");
-  if (ioctl(loop, LOOP_CLR_FD) == 0) leak("an ioctl of the instance that has ended");
+  // The instance itself lives as long as files of it are open, and ends with them.
+  if (mark_of(loop) != mark) leak("the file of the node shows '%s'", mark_of(loop).c_str());
   printf("held\n");
   return 0;
 }

@@ -122,7 +122,7 @@ mkswap -q swap && chmod 0600 swap
 if swapon swap 2>/dev/null; then
   status=0
   # The kernel has it all to itself: ETXTBSY to whoever opens it for writing, and LOOP_CONFIGURE goes by that.
-  container host losetup i/loop0 swap >swap.log 2>&1 || status=$?
+  container host losetup "$PWD/i/loop0" swap >swap.log 2>&1 || status=$?
   swapoff swap
   [ $status -ne 0 ] || echo "a swap file can be bound, as on the host"
 fi
@@ -132,56 +132,56 @@ all_done
 
 echo "== the end of an instance"
 gone_within_a_second
-container 200000 bash -c '
-  losetup i/loop0 a-0.img
+container 200000 bash -ec '
+  losetup "$PWD/i/loop0" a-0.img
   printf written | dd of=i/loop0 bs=1 seek=4096 conv=notrunc,fsync status=none
   umount i'
 gone_within_a_second
 assert_eq "$(dd if=a-0.img bs=1 skip=4096 count=7 status=none)" written
-container 200000 bash -c '
-  losetup i/loop0 a-0.img
+container 200000 bash -ec '
+  losetup "$PWD/i/loop0" a-0.img
   printf wrapped | dd of=i/loop0 bs=1 seek=4096 conv=notrunc,fsync status=none'
 gone_within_a_second
 assert_eq "$(dd if=a-0.img bs=1 skip=4096 count=7 status=none)" wrapped
 # Kept by a program that outlives the mount, for as long as it does.
 mark a-0.img a-0
-mkfifo go
-container 200000 bash -c '
+mkfifo -m 0666 shared/go
+exec 3<>shared/go
+container 200000 bash -ec '
   python3 -c "import fcntl; fcntl.ioctl(open(\"i/loop-control\"), 0x4C80, 1)"
-  "$0/stale_fds" hold i a a-0.img <go >held &
-  for _ in $(seq 500); do grep -q bound held && break; sleep 0.02; done
+  "$0/stale_fds" hold i a a-0.img <shared/go >shared/held &
+  for _ in $(seq 500); do grep -qs bound shared/held && break; sleep 0.02; done
   umount -l i
   sleep 0.7
-  echo end >go
+  echo end >shared/go
   wait $!' "$PROGRAMS" &
 pid=$!
-wait_for 10 grep -q bound held
-exec 3<>go
-number=$(sed -n 's/^bound //p' held)
-wait $pid || fail "$(cat held)"
+wait_for 10 grep -q bound shared/held
+number=$(sed -n 's/^bound //p' shared/held)
+wait $pid || fail "$(cat shared/held)"
 exec 3>&-
-grep -q held held || fail "$(cat held)"
+grep -q held shared/held || fail "$(cat shared/held)"
 [ "$number" -ge 400000 ] || fail "loop$number"
 gone_within_a_second
-assert_eq "$(dd if=a-0.img bs=4096 skip=1 count=1 status=none | head -c 25)" "a-0;written after the end"
+assert_eq "$(dd if=a-0.img bs=4096 skip=1 count=1 status=none | head -c 24)" "a-0;written after umount"
 # SIGKILL to all of it: bound, open, and a file system of it mounted by the machine's root.
 truncate -s 16M fs.img
 mkfs.ext4 -q fs.img
 cat >mounted.sh <<'IN'
 set -eu
 mkdir -p m
-losetup i/loop1 fs.img
-mount i/loop1 m
+losetup "$PWD/i/loop0" fs.img
+mount "$PWD/i/loop0" m
 echo safe >m/file
 sync m/file
-exec 5<i/loop1
+exec 5<i/loop0
 echo up >up
 sleep 100
 IN
 "$PROGRAMS/container" host bash inside.sh bash mounted.sh &
 pid=$!
 wait_for 20 grep -q up up
-! none_bound
+if none_bound; then fail "nothing is bound"; fi
 kill -KILL $pid
 wait $pid || true
 gone_within_a_second
