@@ -14,6 +14,7 @@ std::string InstanceRecord::encode() const {
                {"root_uid", root_uid},
                {"root_gid", root_gid},
                {"device", device},
+               {"pid_namespace", Json::array({pid_namespace.device, pid_namespace.inode})},
                {"begun_with", Json::array()}};
   if (max) json["max"] = *max;
   for (const std::byte byte : begun_with) json["begun_with"].push_back(std::to_integer<unsigned>(byte));
@@ -30,6 +31,10 @@ Result<InstanceRecord> InstanceRecord::decode(const std::string& text) {
                           .root_uid = json.at("root_uid").get<uid_t>(),
                           .root_gid = json.at("root_gid").get<gid_t>(),
                           .device = json.at("device").get<dev_t>()};
+    if (json.contains("pid_namespace")) {
+      const Json& id = json.at("pid_namespace");
+      record.pid_namespace = {id.at(0).get<dev_t>(), id.at(1).get<ino_t>()};
+    }
     if (json.contains("max")) record.max = json.at("max").get<uint32_t>();
     for (const Json& byte : json.at("begun_with")) {
       record.begun_with.push_back(static_cast<std::byte>(byte.get<unsigned>()));

@@ -26,6 +26,7 @@ struct InstanceRecord {
   uid_t root_uid = 0;  // root of the user namespace that it belongs to, in the first one's numbers
   gid_t root_gid = 0;
   dev_t device = 0;                    // st_dev of everything in it
+  sys::NamespaceId pid_namespace;      // of who made it
   std::vector<std::byte> begun_with;   // FUSE_INIT; empty until it came
 
   std::string encode() const;

@@ -115,7 +115,7 @@ Result<void> KeeperJournal::put_open(uint64_t handle, int native) {
 }
 
 void KeeperJournal::drop_open(uint64_t handle) {
-  (void)store_->drop_soon(name("open", handle));
+  (void)store_->drop_now(name("open", handle));
 }
 
 void KeeperJournal::drop_all(const std::vector<uint32_t>& devices) {

@@ -16,7 +16,9 @@ namespace {
 
 constexpr unsigned kMostThreads = 30'000;  // what a user can take: instances_per_user times some 28
 constexpr unsigned kClosingWidth = 4;
-constexpr std::chrono::milliseconds kSweepEvery{250};
+constexpr std::chrono::nanoseconds kSweepEvery = std::chrono::milliseconds(250);
+constexpr std::chrono::nanoseconds kSweepAtLeast = std::chrono::seconds(2);
+constexpr int kSweepShare = 50;  // of the time; thousands of devices take some milliseconds
 constexpr std::chrono::seconds kPatience{3};
 constexpr uint64_t kSerialsOfServer = uint64_t{1} << 24;  // open files that one server process can tell apart
 
@@ -99,13 +101,40 @@ bool Manager::stop() {
   return threads_.stop(kPatience) && idle;
 }
 
+// A user of the host has what the rules give, over all containers; root of the machine has no limit but one by a rule
+// that is made for it, so that its containers do not share one. Each container has what a user has by default.
 void Manager::apply_rules(const Lineage& lineage) {
-  const auto rules = options_.config.rules_for(lineage.owner, groups_of(lineage.owner));
+  const auto& defaults = options_.config.limits();
   const policy::Level outermost = lineage.chain.back();
-  if (rules.devices != options_.config.limits().devices_per_user) device_limits_.set_limit(outermost, rules.devices);
-  if (rules.instances != options_.config.limits().instances_per_user) {
-    instance_limits_.set_limit(outermost, rules.instances);
+  const auto& innermost = lineage.chain.front().user_namespace;
+  if (!lineage.first_namespace) {
+    device_limits_.set_namespace_limit(innermost, defaults.devices_per_user);
+    instance_limits_.set_namespace_limit(innermost, defaults.instances_per_user);
   }
+  {
+    const std::lock_guard lock(mutex_);
+    if (!ruled_.insert(outermost.uid).second) return;  // what has been set by hand since then stays
+  }
+  const auto rules = options_.config.rules_for(outermost.uid, groups_of(outermost.uid));
+  const auto apply = [&](policy::Limits& limits, uint64_t by_rule, uint64_t by_default) {
+    if (by_rule != by_default) limits.set_limit(outermost, by_rule);
+    if (by_rule == by_default && outermost.uid == 0) limits.set_limit(outermost, policy::kUnlimited);
+  };
+  apply(device_limits_, rules.devices, defaults.devices_per_user);
+  apply(instance_limits_, rules.instances, defaults.instances_per_user);
+}
+
+// The kernel gives the numbers of dead namespaces to new ones.
+void Manager::forget_unused(const Lineage& lineage) {
+  if (lineage.first_namespace) return;
+  const auto& innermost = lineage.chain.front().user_namespace;
+  const std::lock_guard lock(mutex_);
+  const bool used = std::ranges::any_of(instances_, [&](const auto& entry) {
+    return entry.second->lineage.chain.front().user_namespace == innermost;
+  });
+  if (used) return;
+  device_limits_.forget(innermost);
+  instance_limits_.forget(innermost);
 }
 
 Result<std::shared_ptr<Instance>> Manager::build(InstanceRecord record, Fd channel, Fd user_namespace,
@@ -185,6 +214,7 @@ Result<Manager::Mounted> Manager::mount(Tenant tenant, const MountOptions& optio
   auto charge = instance_limits_.charge(tenant.chain);
   if (!charge) {
     ++refusals_;
+    forget_unused(lineage);
     return propagate(charge);
   }
   Fd channel(::open("/dev/fuse", O_RDWR | O_CLOEXEC));
@@ -201,7 +231,8 @@ Result<Manager::Mounted> Manager::mount(Tenant tenant, const MountOptions& optio
                         .mode = options.mode.value_or(0600),
                         .root_uid = tenant.root_uid,
                         .root_gid = tenant.root_gid,
-                        .device = *device};
+                        .device = *device,
+                        .pid_namespace = tenant.pid_namespace};
   {
     const std::lock_guard lock(mutex_);
     record.id = next_id_++;
@@ -247,6 +278,7 @@ void Manager::ended(uint64_t id) {
   instance->journal->drop_all(devices);
   (void)options_.store->drop(item_name(id));
   events_.emit({.what = "unmount", .instance = id});
+  forget_unused(instance->lineage);
   // Its own threads cannot wait for themselves.
   threads_.run([instance = std::move(instance)]() mutable {
     while (!instance->requests->drain(kPatience)) {
@@ -299,10 +331,12 @@ void Manager::care() {
       return true;
     });
     lock.unlock();
+    const auto start = std::chrono::steady_clock::now();
     for (const auto& instance : all) instance->engine->sweep();
     all.clear();
+    const std::chrono::nanoseconds taken = std::chrono::steady_clock::now() - start;
     lock.lock();
-    if (!stopping_) changed_.wait_for(lock, kSweepEvery);
+    if (!stopping_) changed_.wait_for(lock, std::clamp(kSweepShare * taken, kSweepEvery, kSweepAtLeast));
   }
 }
 
@@ -397,7 +431,11 @@ void Manager::release_orphans() {
 }
 
 bool Manager::may_see(const Tenant& tenant, const Instance& instance) const {
-  if (tenant.first_namespace && tenant.admin) return true;
+  if (tenant.rules_machine()) return true;
+  // Users of a container that has the host's user namespace have the host's numbers, and nothing else of theirs.
+  if (tenant.first_namespace && !tenant.on_host && !(instance.record.pid_namespace == tenant.pid_namespace)) {
+    return false;
+  }
   return std::ranges::any_of(instance.lineage.chain, [&](const policy::Level& level) {
     return level == policy::Level{tenant.id, tenant.uid};
   });

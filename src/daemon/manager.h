@@ -8,6 +8,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <thread>
 #include <vector>
 
@@ -79,6 +80,7 @@ class Manager {
   void release_orphans();
   void ended(uint64_t id);
   void apply_rules(const Lineage& lineage);
+  void forget_unused(const Lineage& lineage);
   void care();
   void linger(std::vector<kernel::KernelEngine::Remains> remains);
 
@@ -95,6 +97,7 @@ class Manager {
   std::mutex mutex_;  // guards what follows
   std::condition_variable changed_;
   uint64_t next_id_ = 1;
+  std::set<uid_t> ruled_;  // users of the host whose limits are set
   std::map<uint64_t, std::shared_ptr<Instance>> instances_;
   std::vector<kernel::KernelEngine::Remains> lingering_;  // of instances that have ended
   std::vector<uint32_t> clearing_;  // kernel devices of earlier servers that had been cleared while open

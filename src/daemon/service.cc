@@ -247,7 +247,7 @@ void events(Manager& manager, Call& call) {
     const auto event = reader->next(kEventPatience);
     if (!event) continue;
     if (!seen.contains(event->instance)) {
-      seen[event->instance] = tenant->first_namespace && tenant->admin;
+      seen[event->instance] = tenant->rules_machine();
       for (const auto& instance : manager.instances(*tenant)) seen[instance->record.id] = true;
     }
     if (!seen[event->instance]) continue;
@@ -338,7 +338,7 @@ void edit_partition(Manager& manager, Call& call) {
 }
 
 Json to_json(const std::vector<policy::Usage>& usages, const Tenant& tenant) {
-  const bool all = tenant.first_namespace && tenant.admin;
+  const bool all = tenant.rules_machine();
   Json json = Json::array();
   for (const auto& usage : usages) {
     if (!all && !(usage.level == tenant.chain.front())) continue;
@@ -361,7 +361,7 @@ void limits(Manager& manager, Call& call) {
 void set_limit(Manager& manager, Call& call) {
   auto tenant = tenant_of(call.peer());
   if (!tenant) return fail_call(call, tenant.error());
-  if (!tenant->first_namespace || !tenant->admin) return fail_call(call, {EPERM, "set a limit: only root may"});
+  if (!tenant->rules_machine()) return fail_call(call, {EPERM, "set a limit: only root may"});
   const auto kind = call.parameters().find("kind");
   if (kind == call.parameters().end() || (*kind != "devices" && *kind != "instances")) throw BadParameter{"kind"};
   const auto uid = small_number_of(call, "uid");

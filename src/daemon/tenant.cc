@@ -4,6 +4,7 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <pwd.h>
+#include <unistd.h>
 
 #include "sys/pidfd.h"
 #include "sys/procfs.h"
@@ -43,9 +44,11 @@ Result<Tenant> tenant_of(const varlink::Peer& peer) {
   auto uids = sys::id_map_of(peer.pid, sys::IdKind::kUser);
   auto gids = sys::id_map_of(peer.pid, sys::IdKind::kGroup);
   const auto status = sys::status_of(peer.pid);
+  const auto pid_namespace = sys::pid_namespace_of(peer.pid);
+  const auto own_pid_namespace = sys::pid_namespace_of(::getpid());
   // All of this was of the peer's only if its number still is its own.
   const auto still = sys::pid_of_pidfd(peer.pidfd.get());
-  if (!uids || !gids || !status || !still || *still != peer.pid) return fail(ESRCH, "the calling process");
+  if (!uids || !gids || !status || !pid_namespace || !own_pid_namespace || !still || *still != peer.pid) return fail(ESRCH, "the calling process");
   const auto root_uid = sys::map_out(*uids, 0), root_gid = sys::map_out(*gids, 0);
   if (!root_uid || !root_gid) return fail(EPERM, "a user namespace without root");
   auto lineage = lineage_of(tenant.user_namespace.get(), *root_uid);
@@ -55,6 +58,8 @@ Result<Tenant> tenant_of(const varlink::Peer& peer) {
   tenant.owner = lineage->owner;
   tenant.first_namespace = lineage->first_namespace;
   tenant.uid = peer.uid;
+  tenant.pid_namespace = *pid_namespace;
+  tenant.on_host = *pid_namespace == *own_pid_namespace;
   tenant.root_uid = *root_uid;
   tenant.root_gid = *root_gid;
   tenant.admin = ((status->effective_capabilities >> CAP_SYS_ADMIN) & 1) != 0;

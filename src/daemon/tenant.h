@@ -23,8 +23,13 @@ struct Tenant {
   uid_t root_uid = 0;            // root of the namespace
   gid_t root_gid = 0;
   uid_t owner = 0;               // of the outermost namespace below the first one; 0: it is the first one
-  bool first_namespace = false;  // a process of the host
+  bool first_namespace = false;  // in the first user namespace
   bool admin = false;            // has CAP_SYS_ADMIN in its namespace
+  bool on_host = false;          // in the daemon's own pid namespace, and so in no container
+  sys::NamespaceId pid_namespace;
+
+  // Root of the machine, and not of a container that has the host's user namespace.
+  bool rules_machine() const { return first_namespace && admin && on_host; }
   std::vector<sys::IdRange> uids, gids;  // what the namespace's ids are outside
 };
 

@@ -164,6 +164,9 @@ class Engine {
     return fail(ENXIO, "open {}", id.name());
   }
 
+  // The thread asks for something else by now. Returns when the device is kept for it no more.
+  virtual void passed(pid_t tid) { (void)tid; }
+
   // For the views: every device, bound or not, lowest number first.
   virtual std::vector<DeviceState> snapshot() = 0;
 

@@ -297,6 +297,7 @@ void flush(fuse_req_t request, fuse_ino_t, fuse_file_info* file) {
   const Handle handle(request, file);
   if (!handle) return;
   handle->descriptor_closing();
+  server_of(request).engine().passed(fuse_req_ctx(request)->pid);
   fuse_reply_err(request, 0);
 }
 

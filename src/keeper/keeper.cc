@@ -347,6 +347,12 @@ Result<void> Keeper::perform(const Note& request, std::vector<Fd>& fds) {
       for (Fd& fd : *dropped) fds.push_back(std::move(fd));
       return {};
     }
+    case Act::kDropNow: {
+      // Another has the same files open, the server says: closing them does not block.
+      auto dropped = records_.drop(record.name);
+      if (!dropped) return propagate(dropped);
+      return {};
+    }
     case Act::kReady:
       ever_ready_ = true;
       notifier_.send(fmt::format("READY=1\nMAINPID={}", ::getpid()));

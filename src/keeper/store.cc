@@ -16,6 +16,7 @@ std::string subject_of(Act act, std::string_view name) {
     case Act::kSetPayload:
       return fmt::format("keep a new payload of '{}'", name);
     case Act::kDrop:
+    case Act::kDropNow:
       return fmt::format("drop '{}'", name);
     case Act::kReady:
       return "say that the server is ready";
@@ -84,6 +85,10 @@ Result<void> Store::set_payload(std::string_view name, std::string_view payload)
 
 Result<void> Store::drop(std::string_view name) {
   return ask(Act::kDrop, {name, {}, 0});
+}
+
+Result<void> Store::drop_now(std::string_view name) {
+  return ask(Act::kDropNow, {name, {}, 0});
 }
 
 Result<void> Store::ready() {

@@ -45,6 +45,10 @@ class Store {
   Result<void> put_soon(std::string_view name, std::string_view payload, std::span<const int> fds);
   Result<void> drop_soon(std::string_view name);
 
+  // The same, and the fds are closed when it returns. Only while this process has the same open files open, too:
+  // else closing them may block, and the keeper with it.
+  Result<void> drop_now(std::string_view name);
+
   // The server serves: the keeper tells systemd.
   Result<void> ready();
 

@@ -18,6 +18,7 @@ enum class Act : uint32_t {
   kSetPayload = 3,  // record: name and payload
   kDrop = 4,        // record: name
   kReady = 5,       // record: empty
+  kDropNow = 7,     // record: name; the answer comes when its fds are closed
   kAnswer = 6,      // code 0 or an errno; the records are those that kLoad asked for, none after the last
 };
 

@@ -83,6 +83,11 @@ Result<std::shared_ptr<Binding::Pass>> Binding::pass(uint32_t partition, unsigne
   return propagate(device);
 }
 
+bool Binding::claimed() const {
+  const auto device = sys::open_loop_device(number_, 0, O_RDONLY | O_NONBLOCK | O_EXCL);
+  return !device && device.error().code == EBUSY;
+}
+
 void Binding::settle() {
   if (!ending()) return;
   std::unique_lock lock(mutex_);

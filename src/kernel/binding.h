@@ -55,6 +55,9 @@ class Binding : public std::enable_shared_from_this<Binding> {
   // Whether it will be unbound at its last close.
   bool ending() const { return token_.autoclear() == true; }
 
+  // Whether a mount, or somebody else, has an exclusive claim on the device.
+  bool claimed() const;
+
   // If the device is about to be unbound by the end of the last pass, waits for that, a few ms at most.
   void settle();
 

@@ -37,6 +37,7 @@ class Journal {
   virtual void put_control(const engine::NodeOwner& owner) = 0;
   // An open file description of a node, by its handle's number: the descriptor of the kernel device behind it.
   virtual Result<void> put_open(uint64_t handle, int native) = 0;
+  // While it is still open here; closed everywhere else when this returns.
   virtual void drop_open(uint64_t handle) = 0;
 };
 

@@ -96,6 +96,7 @@ class KernelEngine final : public engine::Engine, public std::enable_shared_from
   Result<void> unlink(NodeId id) override;
   Result<std::unique_ptr<engine::OpenNode>> open(NodeId id, const engine::OpenOptions& options) override;
   Result<void> admit(NodeId id, uint64_t binding, const Visitor& visitor) override;
+  void passed(pid_t tid) override { options_.watch->passed(tid); }
   std::vector<engine::DeviceState> snapshot() override;
   std::optional<engine::DeviceState> state(uint32_t number) override;
   Result<std::unique_ptr<engine::MountHold>> hold_for_mount(NodeId id, bool write) override;

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <limits>
+#include <utility>
 
 #include "engine/user_memory.h"
 #include "kernel/bind.h"
@@ -13,12 +14,15 @@
 namespace loopfs::kernel {
 
 NodeHandle::~NodeHandle() {
-  {
-    const std::lock_guard lock(mutex_);
-    native_.reset();
-    if (recorded_) engine_->options().journal->drop_open(options_.handle);
-  }
+  let_go();
   engine_->closed(number_, options_.exclusive);
+}
+
+void NodeHandle::let_go() {
+  const std::lock_guard lock(mutex_);
+  // The keeper's first: as long as we have the device open its close is not the last one, which may block.
+  if (std::exchange(recorded_, false)) engine_->options().journal->drop_open(options_.handle);
+  native_.reset();
 }
 
 void NodeHandle::adopt(Fd native) {
@@ -110,10 +114,16 @@ Result<void> NodeHandle::allocate(int mode, uint64_t offset, uint64_t length) {
 
 void NodeHandle::descriptor_closing() {
   engine_->closing(number_);
-  if (!written_.exchange(false)) return;
   constexpr unsigned kAll =
       SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
-  if (const auto device = native()) (void)::sync_file_range(device->get(), 0, 0, kAll);
+  if (written_.exchange(false)) {
+    if (const auto device = native()) (void)::sync_file_range(device->get(), 0, 0, kAll);
+  }
+  // close(2) returns after this, and RELEASE comes some time later: by then the caller may count on the device
+  // being unbound, or on nobody having its file open. What keeps the device bound is not ours to close, though.
+  if (options_.exclusive) return;
+  const auto binding = engine_->binding(number_);
+  if (!binding || !binding->ending() || cleared_ || binding->claimed()) let_go();
 }
 
 Result<int> NodeHandle::ioctl(engine::IoctlRequest& request, const engine::Caller& caller) {
@@ -123,6 +133,7 @@ Result<int> NodeHandle::ioctl(engine::IoctlRequest& request, const engine::Calle
     return 0;
   }
   auto result = native_ioctl(*this, request, caller);
+  if (request.command == LOOP_CLR_FD && result) cleared_ = true;
   // Cleared by the server that was killed.
   const bool cleared = request.resent && request.command == LOOP_CLR_FD && !result && result.error().code == ENXIO;
   return cleared ? Result<int>(0) : result;

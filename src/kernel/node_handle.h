@@ -39,6 +39,8 @@ class NodeHandle final : public engine::OpenNode {
  private:
   // `autoclear`: the device would be gone if this process were, so the journal has the descriptor, too.
   void keep(Fd native, bool autoclear);
+  // Closes our descriptor of the device, everywhere. It is opened again when it is needed.
+  void let_go();
 
   const std::shared_ptr<KernelEngine> engine_;
   const uint32_t number_;
@@ -47,6 +49,7 @@ class NodeHandle final : public engine::OpenNode {
   std::shared_ptr<Fd> native_;
   bool recorded_ = false;  // native_ is in the journal; guarded by mutex_
   std::atomic<bool> written_ = false;
+  std::atomic<bool> cleared_ = false;  // LOOP_CLR_FD has succeeded here
 };
 
 class ControlHandle final : public engine::OpenNode {

@@ -9,7 +9,8 @@
 namespace loopfs::kernel {
 namespace {
 
-constexpr std::chrono::microseconds kFirstLook{30}, kLongestPause{10'000};
+constexpr std::chrono::microseconds kFirstLook{30}, kShortPause{400}, kLongestPause{10'000};
+constexpr std::chrono::seconds kShortTime{2};  // nearly all are past by then
 // An open that has its answer needs microseconds of processor time.
 constexpr uint64_t kFarPast = 1'000'000'000;  // ns
 // Where io_uring's threads wait, having done what they were asked for.
@@ -34,6 +35,7 @@ void OpenWatch::add(pid_t tid, const std::optional<sys::SystemCall>& call,
               .run_time = sys::run_time_of(tid).value_or(0),
               .pass = std::move(pass),
               .lane = std::move(lane),
+              .since = Clock::now(),
               .pause = kFirstLook,
               .next = Clock::now() + kFirstLook};
   std::optional<Entry> before;
@@ -45,6 +47,15 @@ void OpenWatch::add(pid_t tid, const std::optional<sys::SystemCall>& call,
     changed_.notify_all();
   }
   if (before) finish(std::move(*before));
+}
+
+void OpenWatch::passed(pid_t tid) {
+  std::optional<Entry> entry;
+  const std::lock_guard lock(mutex_);
+  const auto found = entries_.find(tid);
+  if (found == entries_.end()) return;
+  entry = std::move(found->second);
+  entries_.erase(found);
 }
 
 void OpenWatch::finish(Entry entry) {
@@ -92,7 +103,7 @@ void OpenWatch::run() {
         past.push_back(std::move(watched));
         entry = entries_.erase(entry);
       } else {
-        watched.pause = std::min(watched.pause * 2, kLongestPause);
+        watched.pause = std::min(watched.pause * 2, now - watched.since < kShortTime ? kShortPause : kLongestPause);
         watched.next = now + watched.pause;
         ++entry;
       }

@@ -32,6 +32,9 @@ class OpenWatch {
   void add(pid_t tid, const std::optional<sys::SystemCall>& call, std::shared_ptr<Binding::Pass> pass,
            std::shared_ptr<base::Lane> lane);
 
+  // The thread asks for something else: it is past what it was let in for. Returns when its pass is closed.
+  void passed(pid_t tid);
+
  private:
   using Clock = std::chrono::steady_clock;
   struct Entry {
@@ -39,6 +42,7 @@ class OpenWatch {
     uint64_t run_time = 0;  // ns, when it was let in
     std::shared_ptr<Binding::Pass> pass;
     std::shared_ptr<base::Lane> lane;
+    Clock::time_point since;
     std::chrono::microseconds pause{0};
     Clock::time_point next;
   };

@@ -20,7 +20,8 @@ using sys::CallResult;
 using Answer = std::optional<CallResult>;
 
 constexpr unsigned long kTrapped[] = {LOOP_CONFIGURE, LOOP_SET_FD,     LOOP_GET_STATUS,   LOOP_GET_STATUS64, LOOP_CTL_ADD,
-                                      LOOP_CTL_REMOVE, LOOP_CTL_GET_FREE, BLKRRPART,       BLKPG};
+                                      LOOP_CTL_REMOVE, LOOP_CTL_GET_FREE, BLKRRPART,       BLKPG,
+                                      LOOP_SET_CAPACITY, LOOP_SET_DIRECT_IO, LOOP_SET_BLOCK_SIZE};
 
 template <typename T>
 Result<T> read_argument(const Target& target, uint64_t address) {
@@ -105,6 +106,10 @@ Answer LoopIoctls::perform(const Target& target) const {
     case BLKRRPART:
     case BLKPG:
       return partitions(call);
+    case LOOP_SET_CAPACITY:
+    case LOOP_SET_DIRECT_IO:
+    case LOOP_SET_BLOCK_SIZE:
+      return change(call);
     default:
       return control(call);
   }
@@ -146,6 +151,15 @@ Answer LoopIoctls::control(const Call& call) const {
   if (result < 0) return CallResult(errno);
   options_.changed();
   return CallResult::of_value(result);
+}
+
+// What losetup(8) asks for on a descriptor that cannot write, which takes CAP_SYS_ADMIN: on one that can, it does not.
+Answer LoopIoctls::change(const Call& call) const {
+  const bool can_write = (::fcntl(call.file.get(), F_GETFL) & O_ACCMODE) != O_RDONLY;
+  if (!call.block || can_write || !call.target.may_administrate()) return std::nullopt;
+  const Fd device(::openat(options_.nodes, call.node.name().c_str(), O_RDWR | O_CLOEXEC));
+  if (!device.valid()) return std::nullopt;
+  return CallResult(::ioctl(device.get(), call.command, call.argument) == 0 ? 0 : errno);
 }
 
 Answer LoopIoctls::partitions(const Call& call) const {

@@ -35,6 +35,7 @@ class LoopIoctls {
   std::optional<sys::CallResult> configure(const Call& call) const;
   std::optional<sys::CallResult> control(const Call& call) const;
   std::optional<sys::CallResult> partitions(const Call& call) const;
+  std::optional<sys::CallResult> change(const Call& call) const;
 
   const Options options_;
 };

@@ -138,12 +138,24 @@ Result<ThreadStatus> status_of(pid_t tid) {
   return *status;
 }
 
-Result<NamespaceId> user_namespace_of(pid_t tid) {
+namespace {
+
+Result<NamespaceId> namespace_of(pid_t tid, const char* kind) {
   char path[64];
-  std::snprintf(path, sizeof path, "/proc/%d/ns/user", tid);
+  std::snprintf(path, sizeof path, "/proc/%d/ns/%s", tid, kind);
   struct stat status = {};
   if (::stat(path, &status) != 0) return errno_fail("stat '{}'", path);
   return NamespaceId{status.st_dev, status.st_ino};
+}
+
+}  // namespace
+
+Result<NamespaceId> user_namespace_of(pid_t tid) {
+  return namespace_of(tid, "user");
+}
+
+Result<NamespaceId> pid_namespace_of(pid_t pid) {
+  return namespace_of(pid, "pid");
 }
 
 Result<NamespaceId> namespace_id(int namespace_fd) {

@@ -61,6 +61,8 @@ struct NamespaceId {
   bool operator==(const NamespaceId&) const = default;
 };
 Result<NamespaceId> user_namespace_of(pid_t tid);
+// The one that the process itself is in.
+Result<NamespaceId> pid_namespace_of(pid_t pid);
 Result<NamespaceId> namespace_id(int namespace_fd);
 
 // Where /proc/TID/fd/N leads: a path as the mount namespace of the file shows it, with " (deleted)" behind

@@ -5,7 +5,7 @@
 . "$(dirname "$0")/loopfsd_lib.sh"
 require findmnt mkfs.ext4
 
-printf '[limits]\ndevices_per_user = 5\ninstances_per_user = 3\n' >config.toml
+printf '[[user]]\nuid = 0\ndevices = 5\ninstances = 3\n' >config.toml
 start_daemon 220000 config.toml
 
 # mount(8) finds its helper in /sbin.
