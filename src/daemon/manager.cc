@@ -424,7 +424,7 @@ void Manager::release_orphans() {
       continue;
     }
     auto binding = kernel::Binding::of(number, device->get(), "");
-    (void)sys::set_autoclear(device->get());
+    (void)sys::clear_loop_device(device->get());
     pool_->adopt(number);
     if (binding) lingering_.push_back({*binding, nullptr});
   }

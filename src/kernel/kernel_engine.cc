@@ -268,7 +268,7 @@ void KernelEngine::end_binding(uint32_t number, std::shared_ptr<Binding> binding
   }
   // The instance has ended meanwhile (umount -f): as end() does.
   if (!binding) return;
-  if (auto device = binding->open(0, O_RDONLY)) (void)sys::set_autoclear(device->get());
+  if (auto device = binding->open(0, O_RDONLY)) (void)sys::clear_loop_device(device->get());
   options_.pool->give_back(binding->number());
 }
 
@@ -471,8 +471,9 @@ std::vector<KernelEngine::Remains> KernelEngine::end() {
     slots_.clear();
   }
   for (const auto& left : remains) {
-    // Read-only devices can only be opened so; root needs no more for this.
-    if (auto device = left.binding->open(0, O_RDONLY)) (void)sys::set_autoclear(device->get());
+    // Unbound at the last close, which may be ours. Asks nothing of the backing file: by LOOP_CHANGE_FD on the device
+    // that may be one whose file system does not answer us. Read-only devices can only be opened so.
+    if (auto device = left.binding->open(0, O_RDONLY)) (void)sys::clear_loop_device(device->get());
   }
   return remains;
 }

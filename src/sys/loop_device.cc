@@ -134,14 +134,6 @@ Result<loop_info64> loop_status(int device) {
   return info;
 }
 
-Result<void> set_autoclear(int device) {
-  auto info = loop_status(device);
-  if (!info) return propagate(info);
-  info->lo_flags |= LO_FLAGS_AUTOCLEAR;
-  if (::ioctl(device, LOOP_SET_STATUS64, &*info) < 0) return errno_fail("LOOP_SET_STATUS64");
-  return {};
-}
-
 Result<void> set_direct_io(int device, bool on) {
   if (::ioctl(device, LOOP_SET_DIRECT_IO, static_cast<unsigned long>(on)) < 0) {
     return errno_fail("LOOP_SET_DIRECT_IO");

@@ -45,10 +45,6 @@ Result<uint64_t> size_of_block_device(int device);
 // LOOP_GET_STATUS64: asks the backing file's file system, which may hang. Errors: ENXIO unbound.
 Result<loop_info64> loop_status(int device);
 
-// Lets the kernel unbind the device at its last close. Writes out nothing by itself: the last close does.
-// Errors: ENXIO unbound.
-Result<void> set_autoclear(int device);
-
 // LOOP_SET_DIRECT_IO. Errors: EINVAL its file, or where it starts in it, does not allow that; ENXIO unbound;
 // EPERM `device` is open for reading only, and the caller not root.
 Result<void> set_direct_io(int device, bool on);
