@@ -50,7 +50,12 @@ Result<Fd> Binding::open(uint32_t partition, int flags) const {
   if (!device) return device;
   auto sequence = sys::disk_sequence(device->get());
   if (!sequence) return propagate(sequence);
-  if (*sequence != sequence_ || !bound()) return fail(ESTALE, "loop{}: bound anew", number_);
+  if (*sequence != sequence_) {
+    // LOOP_CHANGE_FD, which does not end the binding; or a partition's node that leads to another disk by now.
+    const auto facts = sys::loop_facts(number_);
+    if (!facts || facts->disk_sequence != *sequence) return fail(ESTALE, "loop{}: another disk", number_);
+  }
+  if (!bound()) return fail(ESTALE, "loop{}: bound anew", number_);
   return device;
 }
 
