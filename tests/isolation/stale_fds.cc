@@ -96,6 +96,19 @@ int main(int argc, char** argv) {
   expect_mark(again, mark[1], "loop0, bound again");
   ioctl(again, LOOP_CLR_FD);
   ioctl(other, LOOP_CLR_FD);
+  close(again);
+  close(reopened);
+  if (!becomes_free(loop0)) broken("loop0 stays bound");
+
+  // The kernel changes a read-only device's file for whoever has it open, and gives it a new sequence number. The node
+  // goes on leading to it, and it ends with the instance: left bound here, for the test to look.
+  const int changing = open_node(loop0, O_RDONLY);
+  if (configure(changing, file[0], LO_FLAGS_READ_ONLY) != 0) broken("LOOP_CONFIGURE read-only");
+  const int changed = open_node(loop0, O_RDONLY);
+  if (ioctl(changed, LOOP_CHANGE_FD, file[1]) != 0) broken("LOOP_CHANGE_FD");
+  const int after = open_node(loop0, O_RDONLY);
+  if (!is_block(after)) broken("loop0 is free after LOOP_CHANGE_FD");
+
   printf("stale_fds %s: loop%u stayed what it was; an old O_PATH descriptor is %s\n", argv[2], number,
          stale ? "stale" : "the device of now");
   return 0;

@@ -92,6 +92,7 @@ all_done
 echo "== descriptors"
 beside attack 200000 stale_fds i a a-0.img a-1.img
 all_done
+gone_within_a_second
 beside attack 200000 passed_fds give i shared/socket a-0.img
 beside "$PROGRAMS/container" 300000 "$PROGRAMS/passed_fds" take shared/socket b-0.img b-0
 beside attack 400000 configure_storm i c c-0.img c-1.img 8
