@@ -12,6 +12,8 @@ namespace {
 
 using varlink::Json;
 
+constexpr int kTries = 3;
+
 // The daemon is trusted, its version is not: what is missing has the default.
 template <typename T>
 T value(const Json& json, const char* key, T otherwise) {
@@ -68,12 +70,13 @@ auto reading(F&& read) -> Result<decltype(read())> {
 
 }  // namespace
 
-Result<varlink::Reply> ManagerClient::call(const char* method, const Json& parameters, std::span<const int> fds) {
+Result<varlink::Reply> ManagerClient::call(const char* method, const Json& parameters, std::span<const int> fds,
+                                           bool again) {
   const std::string name = std::string("io.loopfs.Manager.") + method;
   const std::lock_guard lock(mutex_);
-  for (bool fresh = false;; fresh = true) {
-    if (!client_) {
-      fresh = true;
+  for (int tries = 0;; ++tries) {
+    const bool fresh = !client_;
+    if (fresh) {
       auto connected = varlink::Client::connect(socket_);
       if (!connected) return propagate(connected, "ask loopfsd");
       client_.emplace(std::move(*connected));
@@ -83,8 +86,8 @@ Result<varlink::Reply> ManagerClient::call(const char* method, const Json& param
     const int code = reply.error().code;
     const bool gone = code == EPIPE || code == ECONNRESET;
     if (gone) client_.reset();
-    // Nothing of it was done if the connection was the one to a daemon that has been replaced.
-    if (!gone || fresh) return reply;
+    // Nothing of it was done if the connection was the one to a daemon that had been replaced before.
+    if (!gone || tries >= kTries || (fresh && !again)) return reply;
   }
 }
 
@@ -141,7 +144,7 @@ Result<void> ManagerClient::edit_partition(uint64_t instance, uint32_t device, c
                                       {"operation", edit.operation},
                                       {"partition", edit.number},
                                       {"start", edit.start},
-                                      {"length", edit.length}});
+                                      {"length", edit.length}}, {}, false);
   if (!reply) return propagate(reply);
   return {};
 }

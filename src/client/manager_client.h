@@ -52,8 +52,9 @@ class ManagerClient {
   Result<void> follow(uint64_t instance, int stop, const std::function<bool()>& on_event);
 
  private:
+  // `again`: the call may be made once more if the daemon is replaced while it is at it.
   Result<varlink::Reply> call(const char* method, const varlink::Json& parameters,
-                              std::span<const int> fds = {});
+                              std::span<const int> fds = {}, bool again = true);
 
   const std::string socket_;
   std::mutex mutex_;  // guards client_

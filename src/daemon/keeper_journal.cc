@@ -110,12 +110,21 @@ void KeeperJournal::put_control(const engine::NodeOwner& owner) {
   (void)store_->put(fmt::format("control/{}", instance_), encode_owner(owner), {});
 }
 
+void KeeperJournal::note_open(uint64_t handle) {
+  (void)store_->put_soon(name("open", handle), "", {});
+}
+
+void KeeperJournal::forget_open(uint64_t handle) {
+  (void)store_->drop_soon(name("open", handle));
+}
+
 Result<void> KeeperJournal::put_open(uint64_t handle, int native) {
   return store_->put_soon(name("open", handle), "", std::span(&native, 1));
 }
 
 void KeeperJournal::drop_open(uint64_t handle) {
   (void)store_->drop_now(name("open", handle));
+  note_open(handle);
 }
 
 void KeeperJournal::drop_all(const std::vector<uint32_t>& devices) {

@@ -11,7 +11,7 @@
 namespace loopfs::daemon {
 
 // Names of items: "instance/ID" (the channel and the user namespace), "device/ID/N", "control/ID",
-// "open/ID/HANDLE" (the kernel device that it has open).
+// "open/ID/HANDLE" (with the kernel device that it has open, if it has one).
 class KeeperJournal final : public kernel::Journal {
  public:
   KeeperJournal(keeper::Store* store, uint64_t instance) : store_(store), instance_(instance) {}
@@ -20,6 +20,8 @@ class KeeperJournal final : public kernel::Journal {
   void put_soon(const kernel::DeviceRecord& record) override;
   void drop(uint32_t number) override;
   void put_control(const engine::NodeOwner& owner) override;
+  void note_open(uint64_t handle) override;
+  void forget_open(uint64_t handle) override;
   Result<void> put_open(uint64_t handle, int native) override;
   void drop_open(uint64_t handle) override;
 

@@ -396,11 +396,12 @@ Result<void> Manager::restore_instance(InstanceRecord record, std::vector<Fd> fd
   }
   (*instance)->engine->restore(devices, control);
   for (keeper::Item* part : parts) {
-    if (!part->name.starts_with("open/") || part->fds.size() != 1) continue;
+    if (!part->name.starts_with("open/")) continue;
     const uint64_t number = to_number(split(part->name).back());
     const auto handle = fusefs::decode_handle(number);
     if (!handle) continue;
-    auto node = (*instance)->engine->reopen(handle->node, handle->options, std::move(part->fds[0]));
+    Fd native = part->fds.empty() ? Fd() : std::move(part->fds.front());
+    auto node = (*instance)->engine->reopen(handle->node, handle->options, std::move(native));
     if (node) (*instance)->server->handles()->adopt(number, std::move(*node));
   }
   {

@@ -243,7 +243,7 @@ void open_shared(fuse_req_t request, HandleTable& table, const NodeId& node, con
   fuse_open_out answer{};
   answer.fh = *number;
   answer.open_flags = FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES;
-  if (node.kind == NodeId::Kind::kControl || !options.write) answer.open_flags |= FOPEN_NOFLUSH;  // nothing to write out
+  if (node.kind == NodeId::Kind::kControl) answer.open_flags |= FOPEN_NOFLUSH;  // nothing is kept of it
   if (fuse_reply_buf(request, reinterpret_cast<const char*>(&answer), sizeof answer) != 0) table.close(*number);
 }
 

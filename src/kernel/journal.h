@@ -35,7 +35,10 @@ class Journal {
   virtual void put_soon(const DeviceRecord& record) = 0;
   virtual void drop(uint32_t number) = 0;
   virtual void put_control(const engine::NodeOwner& owner) = 0;
-  // An open file description of a node, by its handle's number: the descriptor of the kernel device behind it.
+  // An open file description of a node, by its handle's number. These two need not be safe when they return.
+  virtual void note_open(uint64_t handle) = 0;
+  virtual void forget_open(uint64_t handle) = 0;
+  // The descriptor of the kernel device behind it.
   virtual Result<void> put_open(uint64_t handle, int native) = 0;
   // While it is still open here; closed everywhere else when this returns.
   virtual void drop_open(uint64_t handle) = 0;

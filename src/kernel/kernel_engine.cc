@@ -216,11 +216,6 @@ Result<int> KernelEngine::remove(int64_t number) {
   return 0;
 }
 
-void KernelEngine::opened(uint32_t number) {
-  const std::lock_guard lock(mutex_);
-  if (Slot* slot = find(number)) ++slot->openers;
-}
-
 void KernelEngine::closing(uint32_t number) {
   const std::lock_guard lock(mutex_);
   const auto found = slots_.find(number);
@@ -362,10 +357,12 @@ Result<std::unique_ptr<engine::OpenNode>> KernelEngine::open(NodeId id, const en
 Result<std::unique_ptr<engine::OpenNode>> KernelEngine::reopen(NodeId id, const engine::OpenOptions& options,
                                                                Fd native) {
   if (id.kind != NodeId::Kind::kDevice) return fail(EINVAL, "open {}", id.name());
-  opened(id.device);
-  auto handle = std::make_unique<NodeHandle>(shared_from_this(), id.device, options);
-  handle->adopt(std::move(native));
-  return handle;
+  const std::lock_guard lock(mutex_);
+  Slot* slot = find(id.device);
+  if (!slot) return fail(ENXIO, "open {}", id.name());
+  ++slot->openers;
+  if (options.exclusive) slot->claimed = true;
+  return std::make_unique<NodeHandle>(shared_from_this(), id.device, options, std::move(native));
 }
 
 Result<void> KernelEngine::admit(NodeId id, uint64_t binding, const Visitor& visitor) {

@@ -69,7 +69,7 @@ class KernelEngine final : public engine::Engine, public std::enable_shared_from
   // After a restart, before the first request: what the journal has, and the kernel still knows.
   void restore(const std::vector<DeviceRecord>& records, const std::optional<engine::NodeOwner>& control);
 
-  // A handle that an earlier server had, and its descriptor of the kernel device.
+  // A handle that an earlier server had, and its descriptor of the kernel device, if it had one.
   Result<std::unique_ptr<engine::OpenNode>> reopen(NodeId id, const engine::OpenOptions& options, Fd native);
 
   // Bindings that the instance's end leaves to their last users, still charged.
@@ -110,7 +110,6 @@ class KernelEngine final : public engine::Engine, public std::enable_shared_from
   Result<int> add(int64_t number);
   Result<int> get_free();
   Result<int> remove(int64_t number);
-  void opened(uint32_t number);
   // One of the descriptors of an open file is being closed; if it was the last, closed() follows at once.
   void closing(uint32_t number);
   void closed(uint32_t number, bool exclusive);

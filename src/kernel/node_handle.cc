@@ -13,8 +13,20 @@
 
 namespace loopfs::kernel {
 
+NodeHandle::NodeHandle(std::shared_ptr<KernelEngine> engine, uint32_t number, const engine::OpenOptions& options)
+    : engine_(std::move(engine)), number_(number), options_(options) {
+  if (engine_->options().journal) engine_->options().journal->note_open(options_.handle);
+}
+
+NodeHandle::NodeHandle(std::shared_ptr<KernelEngine> engine, uint32_t number, const engine::OpenOptions& options,
+                       Fd native)
+    : engine_(std::move(engine)), number_(number), options_(options), recorded_(native.valid()) {
+  if (native.valid()) native_ = std::make_shared<Fd>(std::move(native));
+}
+
 NodeHandle::~NodeHandle() {
   let_go();
+  if (engine_->options().journal) engine_->options().journal->forget_open(options_.handle);
   engine_->closed(number_, options_.exclusive);
 }
 
@@ -23,12 +35,6 @@ void NodeHandle::let_go() {
   // The keeper's first: as long as we have the device open its close is not the last one, which may block.
   if (std::exchange(recorded_, false)) engine_->options().journal->drop_open(options_.handle);
   native_.reset();
-}
-
-void NodeHandle::adopt(Fd native) {
-  const std::lock_guard lock(mutex_);
-  native_ = std::make_shared<Fd>(std::move(native));
-  recorded_ = true;
 }
 
 void NodeHandle::keep(Fd native, bool autoclear) {

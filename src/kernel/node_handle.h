@@ -13,8 +13,9 @@ namespace loopfs::kernel {
 // asked of it is passed on to a descriptor of ours of the kernel device.
 class NodeHandle final : public engine::OpenNode {
  public:
-  NodeHandle(std::shared_ptr<KernelEngine> engine, uint32_t number, const engine::OpenOptions& options)
-      : engine_(std::move(engine)), number_(number), options_(options) {}
+  NodeHandle(std::shared_ptr<KernelEngine> engine, uint32_t number, const engine::OpenOptions& options);
+  // An earlier server's, which the journal has; `native`: its descriptor of the kernel device, or none.
+  NodeHandle(std::shared_ptr<KernelEngine> engine, uint32_t number, const engine::OpenOptions& options, Fd native);
   ~NodeHandle() override;
 
   NodeId id() const override { return NodeId::of_device(number_); }
@@ -25,9 +26,6 @@ class NodeHandle final : public engine::OpenNode {
   Result<int> ioctl(engine::IoctlRequest& request, const engine::Caller& caller) override;
   // Writes out: the kernel does at the last close of a device, and programs count on it.
   void descriptor_closing() override;
-
-  // The descriptor of an earlier server's handle of the same number.
-  void adopt(Fd native);
 
   KernelEngine& engine() const { return *engine_; }
   uint32_t number() const { return number_; }

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # mount -t loopfs by the unmodified mount(8): options, fstab, the end of an instance, a user namespace, limits.
 # run-as: root
+# serial: yes
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/loopfsd_lib.sh"
 require findmnt mkfs.ext4

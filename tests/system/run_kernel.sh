@@ -2,6 +2,7 @@
 # loopfs run --engine kernel: a sandbox whose devices are the kernel's, from loopfsd, for root and for nobody; with
 # FUSE programs for mounts, with the kernel's own by the configuration, and with none.
 # run-as: root
+# serial: yes
 # timeout: 180
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/loopfsd_lib.sh"
