@@ -38,7 +38,7 @@ build:
 	@mkdir -p $@
 
 programs: configure
-	@cmake --build $(BUILD) --target loopfs -j $(JOBS)
+	@cmake --build $(BUILD) --target loopfs loopfsd mount.loopfs -j $(JOBS)
 
 tests: configure
 	@cmake --build $(BUILD) -j $(JOBS)
@@ -57,7 +57,6 @@ bench: test-deps
 	@bench/run
 
 install: programs
-	@cmake --build $(BUILD) --target loopfsd mount.loopfs -j $(JOBS)
 	@DESTDIR='$(DESTDIR)' cmake --install $(BUILD) --prefix '$(PREFIX)'
 
 deb:
