@@ -219,5 +219,5 @@ stop_containers() {
 
 require podman conmon crun runc mmdebstrap flock pgrep python3
 [ -n "$container_cgroup2" ] || skip "no cgroup2 is mounted"
-container_root >/dev/null || skip "mmdebstrap could not make the containers' root file system"
+container_root >/dev/null || unavailable "mmdebstrap could not make the containers' root file system"
 trap stop_containers EXIT
