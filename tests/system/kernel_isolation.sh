@@ -72,7 +72,7 @@ race() {
   beside attack 300000 open_race i b b-0.img b-1.img "$seconds"
   beside attack 400000 partitions i c c-0.img "$seconds"
   all_done
-  inside=$(count opens)
+  inside=$(($(count opens)))
   rounds=$(($(count opens) + $(count binds) + $(count 'devices of the host') + $(count rounds)))
 }
 race 15
