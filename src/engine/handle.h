@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "engine/control_node.h"
 #include "engine/core.h"
 
 namespace loopfs::engine {
@@ -49,19 +50,11 @@ class DeviceHandle final : public OpenNode {
 };
 
 // An open loop-control.
-class ControlHandle final : public OpenNode {
+class ControlHandle final : public ControlNode {
  public:
   explicit ControlHandle(std::shared_ptr<Core> core) : core_(std::move(core)) {}
 
-  NodeId id() const override { return NodeId::control(); }
-  Result<size_t> read(uint64_t, std::span<std::byte>) override { return fail(EINVAL, "read loop-control"); }
-  Result<size_t> write(uint64_t, std::span<const std::byte>) override {
-    return fail(EINVAL, "write loop-control");
-  }
-  Result<void> sync(bool) override { return fail(EINVAL, "fsync loop-control"); }
-  Result<void> allocate(int, uint64_t, uint64_t) override { return fail(ENODEV, "fallocate loop-control"); }
   Result<int> ioctl(IoctlRequest& request, const Caller& caller) override;
-  void descriptor_closing() override {}
 
  private:
   const std::shared_ptr<Core> core_;

@@ -1,11 +1,14 @@
 #include "fusefs/handle_table.h"
 
+#include <chrono>
 #include <thread>
 
 namespace loopfs::fusefs {
 namespace {
 
 // From the lowest bit: 8 partition, 12 device, 2 kind, 4 options, 32 serial. The rest is zero.
+constexpr size_t kMostHandles = 1024;  // each may have a descriptor of a kernel device, and those are all users'
+constexpr std::chrono::microseconds kFirstPause{10}, kLongestPause{500'000};
 constexpr unsigned kDeviceAt = 8, kKindAt = 20, kOptionsAt = 22, kSerialAt = 26, kEnd = 58;
 
 }  // namespace
@@ -49,6 +52,7 @@ std::optional<HandleNumber> decode_handle(uint64_t number) {
 Result<uint64_t> HandleTable::open(const engine::NodeId& node, engine::OpenOptions options) {
   {
     const std::lock_guard lock(mutex_);
+    if (handles_.size() >= kMostHandles) return fail(ENFILE, "open {}: {} open files", node.name(), kMostHandles);
     do {
       options.handle = encode_handle({node, options}, serial_++);
     } while (handles_.contains(options.handle));
@@ -87,7 +91,10 @@ void HandleTable::close(uint64_t number) {
   }
   // All other requests for it have been answered, and their threads are about to let go. It has to end before the
   // caller answers: that was the last that another server could hear of it.
-  while (last.use_count() > 1) std::this_thread::yield();
+  // Not so if the caller was killed in a request that is stuck in somebody's file system: that ends it later.
+  for (auto pause = kFirstPause; last.use_count() > 1 && pause < kLongestPause; pause *= 2) {
+    std::this_thread::sleep_for(pause);
+  }
 }
 
 }  // namespace loopfs::fusefs

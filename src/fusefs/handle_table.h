@@ -28,7 +28,7 @@ class HandleTable {
   // `serials_from`: no server before has given out serials from here on.
   HandleTable(engine::Engine* engine, uint64_t serials_from) : engine_(engine), serial_(serials_from) {}
 
-  // Opens the node in the engine. Errors: those of Engine::open.
+  // Opens the node in the engine. Errors: ENFILE too many are open; those of Engine::open.
   Result<uint64_t> open(const engine::NodeId& node, engine::OpenOptions options);
   // Null: no such handle, and none can be made.
   std::shared_ptr<engine::OpenNode> find(uint64_t number);

@@ -11,6 +11,7 @@
 #include "fusefs/caller_syscall.h"
 #include "fusefs/node_table.h"
 #include "fusefs/remote_caller.h"
+#include "fusefs/visit.h"
 
 namespace loopfs::fusefs {
 namespace {
@@ -22,7 +23,6 @@ using engine::OpenNode;
 constexpr size_t kMostIo = 1 << 20;  // bytes of one read or write; the kernel's own limit for FUSE
 constexpr size_t kIoAlignment = 4096;
 constexpr unsigned kBackground = 64;  // asynchronous requests under way before the kernel holds the rest back
-constexpr off_t kBlock = 4096;
 constexpr double kForever = 1e9;  // seconds
 // Spares the GETATTR that follows the LOOKUP of an open; the kernel makes a tick of it.
 constexpr double kMoment = 0.001;
@@ -58,36 +58,6 @@ void reply_error(fuse_req_t request, const Result<T>& result) {
   fuse_reply_err(request, result ? 0 : result.error().code);
 }
 
-struct stat root_attributes(const InstanceServer& server) {
-  struct stat status {};
-  status.st_ino = kRootInode;
-  status.st_mode = S_IFDIR | 0755;
-  status.st_nlink = 2;
-  status.st_uid = server.root_uid();
-  status.st_gid = server.root_gid();
-  return status;
-}
-
-struct stat attributes_of(const Inode& inode, const NodeAttributes& node) {
-  struct stat status {};
-  status.st_ino = inode_number(inode);
-  status.st_nlink = 1;
-  status.st_uid = node.uid;
-  status.st_gid = node.gid;
-  status.st_rdev = node.device;
-  status.st_blksize = kBlock;
-  status.st_atim = status.st_mtim = status.st_ctim = node.changed;
-  const bool control = inode.node.kind == NodeId::Kind::kControl;
-  if (inode.flavour == Flavour::kFile) {
-    status.st_mode = S_IFREG | node.mode;
-    status.st_size = static_cast<off_t>(node.size);
-    status.st_blocks = static_cast<blkcnt_t>(node.size / 512);
-  } else {
-    status.st_mode = (control ? S_IFCHR : S_IFBLK) | node.mode;
-  }
-  return status;
-}
-
 void init(void* userdata, fuse_conn_info* connection) {
   connection->want &= ~static_cast<unsigned>(
       FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_ATOMIC_O_TRUNC |
@@ -100,27 +70,6 @@ void init(void* userdata, fuse_conn_info* connection) {
   connection->max_readahead = kMostIo;
   connection->max_background = kBackground;
   connection->congestion_threshold = kBackground;
-}
-
-// Lets a caller in to a kernel device. What only looks needs no leave: it will not get there.
-Result<void> admit(InstanceServer& server, const NodeId& node, uint64_t binding, pid_t caller, const Intent& intent) {
-  if (intent.looks) return {};
-  // Of a process that we cannot see we could not tell when it is through.
-  if (caller == 0) return fail(EACCES, "a caller of another pid namespace");
-  return server.engine().admit(node, binding,
-                               {.tid = caller, .call = intent.call, .in_open = is_open_call(intent)});
-}
-
-// Which of its inodes the node is to the caller.
-Result<Inode> flavour_for(InstanceServer& server, const NodeAttributes& known, pid_t caller) {
-  const Intent intent = caller != 0 ? intent_of(caller) : Intent{};
-  if (known.binding) {
-    if (auto admitted = admit(server, known.id, *known.binding, caller, intent); !admitted) return propagate(admitted);
-    return Inode{known.id, Flavour::kKernel, *known.binding};
-  }
-  // A server of kernel devices is mounted where device nodes work: nobody must get as far as the device number.
-  const bool opens = server.handles() != nullptr ? !intent.looks : intent.opens;
-  return Inode{known.id, opens ? Flavour::kFile : Flavour::kDevice};
 }
 
 void lookup(fuse_req_t request, fuse_ino_t, const char* name) {
@@ -148,24 +97,6 @@ void lookup(fuse_req_t request, fuse_ino_t, const char* name) {
     fuse_reply_entry(request, &entry);
     return;
   }
-}
-
-// The attributes of the inode, if it still is what its node leads to. The kernel asks for them before each open,
-// also through a bind mount or an O_PATH descriptor, where there is no LOOKUP.
-Result<struct stat> attributes_for(InstanceServer& server, fuse_ino_t number, pid_t caller) {
-  if (number == kRootInode) return root_attributes(server);
-  const auto inode = inode_of_number(number);
-  const auto known = inode ? server.engine().attributes(inode->node) : std::nullopt;
-  if (!known) return fail(ENOENT, "inode {}", number);
-  if (inode->flavour == Flavour::kKernel) {
-    if (!known->binding || (*known->binding & UINT32_MAX) != inode->binding) return fail(ESTALE, "inode {}", number);
-    auto admitted = admit(server, inode->node, *known->binding, caller, intent_of(caller));
-    if (!admitted) return propagate(admitted);
-  } else if (server.handles() != nullptr && inode->flavour == Flavour::kDevice &&
-             (caller == 0 || !intent_of(caller).looks)) {
-    return fail(ESTALE, "inode {}", number);
-  }
-  return attributes_of(*inode, *known);
 }
 
 void reply_attributes(fuse_req_t request, fuse_ino_t number) {

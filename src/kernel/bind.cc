@@ -1,7 +1,10 @@
 #include "kernel/bind.h"
 
 #include <fcntl.h>
+#include <linux/fiemap.h>
+#include <linux/fs.h>
 #include <linux/magic.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
@@ -18,6 +21,14 @@ namespace {
 
 constexpr int kTries = 8;
 constexpr uint32_t kSector = 512;
+
+// An overlay's own type says nothing of its layers, one of which may be a FUSE file system of the container's. FIEMAP is
+// answered by the layer that has the file's bytes, and FUSE does not know it.
+bool reaches_blocks(int file) {
+  fiemap map{};
+  map.fm_length = FIEMAP_MAX_OFFSET;
+  return ::ioctl(file, FS_IOC_FIEMAP, &map) == 0;
+}
 
 // A descriptor of a kernel loop device that came through an instance would have the kernel ask us, from inside
 // the ioctl, what we think of it. The host's own node of the same device has no such path.
@@ -125,6 +136,9 @@ Result<Fd> take_backing(const KernelEngine& engine, int fd, const engine::Caller
   if (!S_ISREG(status.st_mode)) return fail(EINVAL, "neither a regular file nor a block device");
   // Its server could keep the kernel waiting in the middle of a write-back, and sync(2) on the host with it.
   if (is_fuse && !engine.options().fuse_backing) return fail(EOPNOTSUPP, "a file of a FUSE file system");
+  if (file_system.f_type == OVERLAYFS_SUPER_MAGIC && !engine.options().fuse_backing && !reaches_blocks(file->get())) {
+    return fail(EOPNOTSUPP, "a file of an overlay whose layer tells no blocks, and may be a FUSE file system");
+  }
   return file;
 }
 

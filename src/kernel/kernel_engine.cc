@@ -267,17 +267,19 @@ void KernelEngine::end_binding(uint32_t number, std::shared_ptr<Binding> binding
   options_.pool->give_back(binding->number());
 }
 
-std::vector<NodeId> KernelEngine::nodes() {
-  std::vector<std::pair<uint32_t, std::shared_ptr<Binding>>> devices;
-  {
-    const std::lock_guard lock(mutex_);
-    for (auto& [number, slot] : slots_) {
-      refresh(slot);
-      devices.emplace_back(number, slot.binding);
-    }
+std::map<uint32_t, std::shared_ptr<Binding>> KernelEngine::bindings() {
+  std::map<uint32_t, std::shared_ptr<Binding>> devices;
+  const std::lock_guard lock(mutex_);
+  for (auto& [number, slot] : slots_) {
+    refresh(slot);
+    devices[number] = slot.binding;
   }
+  return devices;
+}
+
+std::vector<NodeId> KernelEngine::nodes() {
   std::vector<NodeId> nodes{NodeId::control()};
-  for (const auto& [number, binding] : devices) {
+  for (const auto& [number, binding] : bindings()) {
     nodes.push_back(NodeId::of_device(number));
     if (!binding) continue;
     for (const auto& [partition, unused] : sys::loop_partitions(binding->number())) {
@@ -382,16 +384,8 @@ Result<void> KernelEngine::admit(NodeId id, uint64_t binding, const Visitor& vis
 }
 
 std::vector<DeviceState> KernelEngine::snapshot() {
-  std::vector<std::pair<uint32_t, std::shared_ptr<Binding>>> devices;
-  {
-    const std::lock_guard lock(mutex_);
-    for (auto& [number, slot] : slots_) {
-      refresh(slot);
-      devices.emplace_back(number, slot.binding);
-    }
-  }
   std::vector<DeviceState> states;
-  for (const auto& [number, binding] : devices) states.push_back(describe(number, binding));
+  for (const auto& [number, binding] : bindings()) states.push_back(describe(number, binding));
   return states;
 }
 

@@ -124,6 +124,8 @@ class KernelEngine final : public engine::Engine, public std::enable_shared_from
 
  private:
   Slot* find(uint32_t number);
+  // All devices, with what they are bound to; null: free.
+  std::map<uint32_t, std::shared_ptr<Binding>> bindings();
   // Lets go of a binding that the kernel has ended.
   void refresh(Slot& slot);
   void settle(std::unique_lock<std::mutex>& lock, uint32_t number);

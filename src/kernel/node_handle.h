@@ -5,6 +5,7 @@
 #include <memory>
 #include <mutex>
 
+#include "engine/control_node.h"
 #include "kernel/kernel_engine.h"
 
 namespace loopfs::kernel {
@@ -50,19 +51,11 @@ class NodeHandle final : public engine::OpenNode {
   std::atomic<bool> cleared_ = false;  // LOOP_CLR_FD has succeeded here
 };
 
-class ControlHandle final : public engine::OpenNode {
+class ControlHandle final : public engine::ControlNode {
  public:
   explicit ControlHandle(std::shared_ptr<KernelEngine> engine) : engine_(std::move(engine)) {}
 
-  NodeId id() const override { return NodeId::control(); }
-  Result<size_t> read(uint64_t, std::span<std::byte>) override { return fail(EINVAL, "read loop-control"); }
-  Result<size_t> write(uint64_t, std::span<const std::byte>) override {
-    return fail(EINVAL, "write loop-control");
-  }
-  Result<void> sync(bool) override { return fail(EINVAL, "fsync loop-control"); }
-  Result<void> allocate(int, uint64_t, uint64_t) override { return fail(ENODEV, "fallocate loop-control"); }
   Result<int> ioctl(engine::IoctlRequest& request, const engine::Caller& caller) override;
-  void descriptor_closing() override {}
 
  private:
   const std::shared_ptr<KernelEngine> engine_;

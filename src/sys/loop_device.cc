@@ -14,6 +14,8 @@
 #include <memory>
 #include <vector>
 
+#include "sys/mount_api.h"
+
 #ifndef BLKGETDISKSEQ
 #define BLKGETDISKSEQ _IOR(0x12, 128, __u64)  // linux/fs.h, 5.15
 #endif
@@ -22,6 +24,15 @@ namespace loopfs::sys {
 namespace {
 
 constexpr uint64_t kSector = 512;
+
+// The kernel's own device nodes. /dev may be something else, as in a container.
+int device_directory() {
+  static const Fd directory = [] {
+    auto mount = mount_virtual("devtmpfs", {}, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
+    return mount ? std::move(*mount) : Fd(::open("/dev", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  }();
+  return directory.get();
+}
 
 std::optional<std::string> read_line(const std::string& path) {
   const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
@@ -99,10 +110,10 @@ Result<uint32_t> free_loop_device(int control) {
 }
 
 Result<Fd> open_loop_device(uint32_t number, uint32_t partition, int flags) {
-  std::string path = fmt::format("/dev/loop{}", number);
-  if (partition != 0) path += fmt::format("p{}", partition);
-  Fd device(::open(path.c_str(), flags | O_CLOEXEC));
-  if (!device.valid()) return errno_fail("open '{}'", path);
+  std::string name = fmt::format("loop{}", number);
+  if (partition != 0) name += fmt::format("p{}", partition);
+  Fd device(::openat(device_directory(), name.c_str(), flags | O_CLOEXEC));
+  if (!device.valid()) return errno_fail("open '{}'", name);
   return device;
 }
 
