@@ -7,9 +7,14 @@ namespace loopfs::fusefs {
 namespace {
 
 // From the lowest bit: 8 partition, 12 device, 2 kind, 4 options, 32 serial. The rest is zero.
-constexpr size_t kMostHandles = 1024;  // each may have a descriptor of a kernel device, and those are all users'
+// Each of a device may have a descriptor of a kernel device, and those are all users'; one of loop-control is memory.
+constexpr size_t kMostOfDevices = 1024, kMostHandles = 1 << 16;
 constexpr std::chrono::microseconds kFirstPause{10}, kLongestPause{500'000};
 constexpr unsigned kDeviceAt = 8, kKindAt = 20, kOptionsAt = 22, kSerialAt = 26, kEnd = 58;
+
+bool is_control(const engine::NodeId& node) {
+  return node.kind == engine::NodeId::Kind::kControl;
+}
 
 }  // namespace
 
@@ -52,7 +57,8 @@ std::optional<HandleNumber> decode_handle(uint64_t number) {
 Result<uint64_t> HandleTable::open(const engine::NodeId& node, engine::OpenOptions options) {
   {
     const std::lock_guard lock(mutex_);
-    if (handles_.size() >= kMostHandles) return fail(ENFILE, "open {}: {} open files", node.name(), kMostHandles);
+    const bool full = is_control(node) ? handles_.size() >= kMostHandles : devices_ >= kMostOfDevices;
+    if (full) return fail(ENFILE, "open {}: too many open files", node.name());
     do {
       options.handle = encode_handle({node, options}, serial_++);
     } while (handles_.contains(options.handle));
@@ -60,7 +66,7 @@ Result<uint64_t> HandleTable::open(const engine::NodeId& node, engine::OpenOptio
   auto opened = engine_->open(node, options);
   if (!opened) return propagate(opened);
   const std::lock_guard lock(mutex_);
-  handles_[options.handle] = std::move(*opened);
+  keep(options.handle, std::move(*opened));
   return options.handle;
 }
 
@@ -72,12 +78,17 @@ std::shared_ptr<engine::OpenNode> HandleTable::find(uint64_t number) {
   if (!handle) return nullptr;
   auto opened = engine_->open(handle->node, handle->options);
   if (!opened) return nullptr;
-  return handles_[number] = std::move(*opened);
+  return keep(number, std::move(*opened));
+}
+
+std::shared_ptr<engine::OpenNode> HandleTable::keep(uint64_t number, std::shared_ptr<engine::OpenNode> node) {
+  if (!is_control(node->id())) ++devices_;
+  return handles_[number] = std::move(node);
 }
 
 void HandleTable::adopt(uint64_t number, std::unique_ptr<engine::OpenNode> node) {
   const std::lock_guard lock(mutex_);
-  handles_[number] = std::move(node);
+  keep(number, std::move(node));
 }
 
 void HandleTable::close(uint64_t number) {
@@ -88,6 +99,7 @@ void HandleTable::close(uint64_t number) {
     if (found == handles_.end()) return;
     last = std::move(found->second);
     handles_.erase(found);
+    if (!is_control(last->id())) --devices_;
   }
   // All other requests for it have been answered, and their threads are about to let go. It has to end before the
   // caller answers: that was the last that another server could hear of it.

@@ -37,9 +37,12 @@ class HandleTable {
   void adopt(uint64_t number, std::unique_ptr<engine::OpenNode> node);
 
  private:
+  std::shared_ptr<engine::OpenNode> keep(uint64_t number, std::shared_ptr<engine::OpenNode> node);
+
   engine::Engine* const engine_;
   std::mutex mutex_;  // guards what follows
   uint64_t serial_;
+  size_t devices_ = 0;  // handles of devices, not of loop-control
   std::unordered_map<uint64_t, std::shared_ptr<engine::OpenNode>> handles_;
 };
 

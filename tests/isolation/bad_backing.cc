@@ -216,7 +216,9 @@ void detours(const std::string& foreign) {
     return;
   }
   const int covered = open((over + "/f").c_str(), O_RDONLY | O_CLOEXEC);
-  if (covered >= 0) try_file("FUSE below an overlay", covered, O_RDONLY);
+  if (covered >= 0 && try_file("FUSE below an overlay", covered, O_RDONLY) != EOPNOTSUPP) {
+    leak("a FUSE file was bound through an overlay");
+  }
   close(covered);
   umount2(over.c_str(), MNT_DETACH);
 }
