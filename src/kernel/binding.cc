@@ -59,8 +59,11 @@ Result<Fd> Binding::open(uint32_t partition, int flags) const {
   return device;
 }
 
-Binding::Pass::Pass(std::shared_ptr<Binding> binding, Fd device)
-    : binding_(std::move(binding)), device_(std::move(device)) {}
+Binding::Pass::Pass(std::shared_ptr<Binding> binding, uint32_t partition, unsigned minor_number, Fd device)
+    : binding_(std::move(binding)),
+      partition_(partition),
+      minor_number_(minor_number),
+      device_(std::move(device)) {}
 
 Binding::Pass::~Pass() {
   device_.reset();
@@ -81,7 +84,7 @@ Result<std::shared_ptr<Binding::Pass>> Binding::pass(uint32_t partition, unsigne
   if (device && !has_number(device->get(), partition, minor_number)) {
     device = fail(ESTALE, "loop{}p{}: has another number", number_, partition);
   }
-  if (device) return std::make_shared<Pass>(shared_from_this(), std::move(*device));
+  if (device) return std::make_shared<Pass>(shared_from_this(), partition, minor_number, std::move(*device));
   const std::lock_guard lock(mutex_);
   --passes_;
   passed_.notify_all();

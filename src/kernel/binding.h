@@ -39,13 +39,19 @@ class Binding : public std::enable_shared_from_this<Binding> {
   // Keeps the device, or a partition, what it is while a caller is on its way to it.
   class Pass {
    public:
-    Pass(std::shared_ptr<Binding> binding, Fd device);
+    Pass(std::shared_ptr<Binding> binding, uint32_t partition, unsigned minor_number, Fd device);
     ~Pass();
     Pass(const Pass&) = delete;
     Pass& operator=(const Pass&) = delete;
 
+    bool is_for(const Binding* binding, uint32_t partition, unsigned minor_number) const {
+      return binding_.get() == binding && partition_ == partition && minor_number_ == minor_number;
+    }
+
    private:
     const std::shared_ptr<Binding> binding_;
+    const uint32_t partition_;
+    const unsigned minor_number_;
     Fd device_;
   };
   // `minor_number`: of the device or partition, as the caller will come to open it.

@@ -1,5 +1,6 @@
 #include "kernel/escorts.h"
 
+#include <algorithm>
 #include <future>
 
 #include "sys/trace.h"
@@ -29,6 +30,14 @@ bool Escorts::begin(pid_t tid, const std::shared_ptr<Binding::Pass>& pass) {
     if (stops) self->escort(tid);
   });
   return answer.get();
+}
+
+bool Escorts::is_under_way(pid_t tid, const Binding* binding, uint32_t partition, unsigned minor_number) {
+  const std::lock_guard lock(mutex_);
+  const auto found = active_.find(tid);
+  return found != active_.end() && std::ranges::any_of(found->second, [&](const auto& pass) {
+           return pass->is_for(binding, partition, minor_number);
+         });
 }
 
 void Escorts::escort(pid_t tid) {

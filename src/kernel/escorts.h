@@ -26,6 +26,9 @@ class Escorts : public std::enable_shared_from_this<Escorts> {
   // or too many are escorted.
   bool begin(pid_t tid, const std::shared_ptr<Binding::Pass>& pass);
 
+  // Whether the thread is under way to that already, with a pass: GETATTR follows the LOOKUP of an open.
+  bool is_under_way(pid_t tid, const Binding* binding, uint32_t partition, unsigned minor_number);
+
   static constexpr unsigned kMost = 16;  // the lane's width
 
  private:

@@ -150,7 +150,10 @@ Result<void> KernelEngine::record(uint32_t number, const std::optional<BindingRe
   if (found == slots_.end()) return fail(ENXIO, "loop{}", number);
   DeviceRecord record = record_of(found->second);
   record.binding = binding;
-  return options_.journal->put(record);
+  // One that is about to be bound: it must be known that there is room for what follows.
+  if (binding && binding->sequence == 0) return options_.journal->put(record);
+  options_.journal->put_soon(record);
+  return {};
 }
 
 Result<uint32_t> KernelEngine::make(std::optional<uint32_t> number) {
@@ -376,9 +379,11 @@ Result<void> KernelEngine::admit(NodeId id, uint64_t binding, const Visitor& vis
   }
   const auto minor_number = static_cast<unsigned>(binding & ((1U << kMinorBits) - 1));
   if (!current || binding_id(current->sequence(), minor_number) != binding) return fail(ESTALE, "open {}", id.name());
+  const bool escorted = visitor.in_open && options_.escorts;
+  if (escorted && options_.escorts->is_under_way(visitor.tid, current.get(), id.partition, minor_number)) return {};
   auto pass = current->pass(id.partition, minor_number);
   if (!pass) return propagate(pass);
-  if (visitor.in_open && options_.escorts && options_.escorts->begin(visitor.tid, *pass)) return {};
+  if (escorted && options_.escorts->begin(visitor.tid, *pass)) return {};
   options_.watch->add(visitor.tid, visitor.call, std::move(*pass), options_.closing);
   return {};
 }
