@@ -7,25 +7,14 @@
 #include <cstring>
 #include <string_view>
 
+#include "sys/control_message.h"
+
 namespace loopfs::varlink {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
 constexpr size_t kChunk = 4096;  // looked at in one go; small, as pipelined messages are looked at repeatedly
-
-// Takes the descriptors of a control message over, all of them, before anything is judged.
-void adopt_fds(msghdr& header, std::vector<Fd>& fds) {
-  for (cmsghdr* part = CMSG_FIRSTHDR(&header); part; part = CMSG_NXTHDR(&header, part)) {
-    if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) continue;
-    const size_t count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    for (size_t i = 0; i < count; ++i) {
-      int fd;
-      std::memcpy(&fd, CMSG_DATA(part) + i * sizeof(int), sizeof fd);
-      fds.emplace_back(fd);
-    }
-  }
-}
 
 // The size of what waits in the socket, up to `buffer`; 0 at the end of the stream. Without room for control
 // messages a peek leaves the descriptors alone.
@@ -42,18 +31,17 @@ Result<size_t> peek(int socket, std::span<char> buffer) {
 Result<void> take(int socket, size_t size, Frame& frame) {
   char buffer[kChunk];
   iovec vector{buffer, size};
-  alignas(cmsghdr) char control[CMSG_SPACE(kMaxFds * sizeof(int))];
+  sys::ControlMessage<kMaxFds> control;
   msghdr header{};
   header.msg_iov = &vector;
   header.msg_iovlen = 1;
-  header.msg_control = control;
-  header.msg_controllen = sizeof control;
+  control.expect(header);
   ssize_t received;
   do {
     received = ::recvmsg(socket, &header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
   } while (received < 0 && errno == EINTR);
   if (received < 0) return errno_fail("recvmsg");
-  adopt_fds(header, frame.fds);
+  sys::adopt_descriptors(header, frame.fds);
   if (header.msg_flags & MSG_CTRUNC) return fail(EMSGSIZE, "recvmsg: descriptors cut off");
   if (frame.fds.size() > kMaxFds) return fail(EMSGSIZE, "recvmsg: over {} descriptors in a message", kMaxFds);
   if (received == 0) return fail(EPROTO, "recvmsg");
@@ -63,19 +51,11 @@ Result<void> take(int socket, size_t size, Frame& frame) {
 
 ssize_t send_part(int socket, std::string_view bytes, std::span<const int> fds) {
   iovec vector{const_cast<char*>(bytes.data()), bytes.size()};
-  alignas(cmsghdr) char control[CMSG_SPACE(kMaxFds * sizeof(int))] = {};
+  sys::ControlMessage<kMaxFds> control;
   msghdr header{};
   header.msg_iov = &vector;
   header.msg_iovlen = 1;
-  if (!fds.empty()) {
-    header.msg_control = control;
-    header.msg_controllen = CMSG_SPACE(fds.size_bytes());
-    cmsghdr* rights = CMSG_FIRSTHDR(&header);
-    rights->cmsg_level = SOL_SOCKET;
-    rights->cmsg_type = SCM_RIGHTS;
-    rights->cmsg_len = CMSG_LEN(fds.size_bytes());
-    std::memcpy(CMSG_DATA(rights), fds.data(), fds.size_bytes());
-  }
+  control.attach(header, fds);
   ssize_t sent;
   do {
     sent = ::sendmsg(socket, &header, MSG_NOSIGNAL | MSG_DONTWAIT);
