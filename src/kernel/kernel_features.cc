@@ -7,6 +7,7 @@
 #include <array>
 
 #include "sys/loop_device.h"
+#include "sys/loop_probe.h"
 
 namespace loopfs::kernel {
 namespace {
@@ -40,11 +41,7 @@ Result<KernelFeatures> probe_kernel(DevicePool& pool) {
   if (auto bound = sys::configure_loop_device(device, config); !bound) return propagate(bound);
   KernelFeatures features;
   features.reads_partitions = !sys::loop_partitions(claim->number).empty();
-  // A device that waits for its last close cannot be bound again; one that is unbound can.
-  auto cleared = sys::clear_loop_device(device);
-  const auto again = cleared ? sys::configure_loop_device(device, config) : cleared;
-  features.clears_at_last_close = !again && again.error().code == EBUSY;
-  if (again) (void)sys::clear_loop_device(device);
+  features.clears_at_last_close = sys::clears_at_last_close(device, config).value_or(false);
   claim->device.reset();
   pool.give_back(claim->number);
   return features;

@@ -32,7 +32,7 @@ Result<uint32_t> add_any(int control) {
   }
 }
 
-Result<bool> stays_bound(uint32_t number) {
+Result<bool> probe_device(uint32_t number) {
   const Fd memory(::memfd_create("loopfs-doctor", MFD_CLOEXEC));
   if (!memory.valid() || ::ftruncate(memory.get(), kSize) != 0) return errno_fail("memfd_create");
   const auto device = open_loop_device(number, 0, O_RDWR);
@@ -40,21 +40,25 @@ Result<bool> stays_bound(uint32_t number) {
   loop_config config{};
   config.fd = static_cast<uint32_t>(memory.get());
   if (auto bound = configure_loop_device(device->get(), config); !bound) return propagate(bound);
-  const auto binding = LoopBinding::watch(number);
-  const auto cleared = clear_loop_device(device->get());
-  if (!binding) return propagate(binding);
-  if (!cleared) return propagate(cleared);
-  return binding->bound();
+  return clears_at_last_close(device->get(), config);
 }
 
 }  // namespace
+
+Result<bool> clears_at_last_close(int device, const loop_config& config) {
+  if (auto cleared = clear_loop_device(device); !cleared) return propagate(cleared);
+  // A device that waits for its last close cannot be bound again; one that is unbound can.
+  const auto again = configure_loop_device(device, config);
+  if (again) (void)clear_loop_device(device);
+  return !again && again.error().code == EBUSY;
+}
 
 Result<bool> probe_clears_at_last_close() {
   const auto control = open_loop_control();
   if (!control) return propagate(control);
   const auto number = add_any(control->get());
   if (!number) return propagate(number);
-  auto answer = stays_bound(*number);
+  auto answer = probe_device(*number);
   remove_patiently(control->get(), *number);
   return answer;
 }
