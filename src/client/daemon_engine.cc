@@ -109,13 +109,6 @@ std::vector<engine::DeviceState> DaemonEngine::snapshot() {
   return options_.client->devices(options_.instance).value_or(std::vector<engine::DeviceState>());
 }
 
-std::optional<engine::DeviceState> DaemonEngine::state(uint32_t number) {
-  for (auto& device : snapshot()) {
-    if (device.number == number) return std::move(device);
-  }
-  return std::nullopt;
-}
-
 Result<std::unique_ptr<engine::MountHold>> DaemonEngine::hold_for_mount(NodeId id, bool write) {
   const auto device_state = state(id.device);
   if (!device_state) return fail(ENXIO, "mount {}", id.name());

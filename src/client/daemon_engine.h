@@ -38,7 +38,6 @@ class DaemonEngine final : public engine::Engine {
   Result<void> unlink(engine::NodeId id) override;
   Result<std::unique_ptr<engine::OpenNode>> open(engine::NodeId id, const engine::OpenOptions& options) override;
   std::vector<engine::DeviceState> snapshot() override;
-  std::optional<engine::DeviceState> state(uint32_t number) override;
   Result<std::unique_ptr<engine::MountHold>> hold_for_mount(engine::NodeId id, bool write) override;
 
  private:

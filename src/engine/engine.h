@@ -171,11 +171,14 @@ class Engine {
   virtual std::vector<DeviceState> snapshot() = 0;
 
   // The same for one device; none if there is none of that number.
-  virtual std::optional<DeviceState> state(uint32_t number) = 0;
+  virtual std::optional<DeviceState> state(uint32_t number);
 
-  // Errors: EIO not bound (no superblock to read), ENXIO no such device, EBUSY exclusively open,
-  // EACCES `write` on a read-only device.
-  virtual Result<std::unique_ptr<MountHold>> hold_for_mount(NodeId id, bool write) = 0;
+  // For a supervisor. Errors: EIO not bound (no superblock to read), ENXIO no such device, EBUSY exclusively open,
+  // EACCES `write` on a read-only device, EOPNOTSUPP an engine that no supervisor uses.
+  virtual Result<std::unique_ptr<MountHold>> hold_for_mount(NodeId id, bool write) {
+    (void)write;
+    return fail(EOPNOTSUPP, "mount {}", id.name());
+  }
 };
 
 }  // namespace loopfs::engine

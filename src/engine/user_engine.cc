@@ -105,6 +105,13 @@ std::optional<NodeId> Engine::node_of_device(dev_t device) {
   return engine::node_of_device(device);
 }
 
+std::optional<DeviceState> Engine::state(uint32_t number) {
+  for (auto& device : snapshot()) {
+    if (device.number == number) return std::move(device);
+  }
+  return std::nullopt;
+}
+
 std::unique_ptr<UserEngine> UserEngine::create(const Options& options) {
   auto core = std::make_shared<Core>(options);
   Transaction change(*core);

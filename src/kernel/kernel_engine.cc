@@ -68,26 +68,6 @@ DeviceState describe(uint32_t number, const std::shared_ptr<Binding>& binding) {
   return state;
 }
 
-class DeviceHold final : public engine::MountHold {
- public:
-  DeviceHold(NodeId id, Fd device, uint64_t size, bool read_only, uint32_t block_size)
-      : id_(id), device_(std::move(device)), size_(size), read_only_(read_only), block_size_(block_size) {}
-  NodeId id() const override { return id_; }
-  int backing_fd() const override { return device_.get(); }
-  uint64_t offset() const override { return 0; }
-  uint64_t size() const override { return size_; }
-  uint64_t backing_size() const override { return size_; }
-  bool read_only() const override { return read_only_; }
-  uint32_t logical_block_size() const override { return block_size_; }
-
- private:
-  const NodeId id_;
-  const Fd device_;
-  const uint64_t size_;
-  const bool read_only_;
-  const uint32_t block_size_;
-};
-
 }  // namespace
 
 KernelEngine::KernelEngine(Options options) : options_(std::move(options)), control_owner_(new_owner()) {}
@@ -392,30 +372,6 @@ std::vector<DeviceState> KernelEngine::snapshot() {
   std::vector<DeviceState> states;
   for (const auto& [number, binding] : bindings()) states.push_back(describe(number, binding));
   return states;
-}
-
-std::optional<DeviceState> KernelEngine::state(uint32_t number) {
-  std::shared_ptr<Binding> binding;
-  {
-    const std::lock_guard lock(mutex_);
-    const Slot* slot = find(number);
-    if (!slot) return std::nullopt;
-    binding = slot->binding;
-  }
-  return describe(number, binding);
-}
-
-Result<std::unique_ptr<engine::MountHold>> KernelEngine::hold_for_mount(NodeId id, bool write) {
-  const auto bound = binding(id.device);
-  if (!bound) return fail(EIO, "mount {}: not bound", id.name());
-  auto device = bound->open(id.partition, (write ? O_RDWR : O_RDONLY) | O_EXCL);
-  if (!device) return propagate(device, "mount {}", id.name());
-  const auto size = sys::size_of_block_device(device->get());
-  const auto facts = sys::loop_facts(bound->number());
-  if (!size || !facts) return fail(EIO, "mount {}: not bound", id.name());
-  if (write && facts->read_only) return fail(EACCES, "mount {}: read-only", id.name());
-  return std::make_unique<DeviceHold>(id, std::move(*device), *size, facts->read_only,
-                                      facts->logical_block_size);
 }
 
 Result<void> KernelEngine::reread_partitions(uint32_t number, int device) {

@@ -98,8 +98,6 @@ class KernelEngine final : public engine::Engine, public std::enable_shared_from
   Result<void> admit(NodeId id, uint64_t binding, const Visitor& visitor) override;
   void passed(pid_t tid) override { options_.watch->passed(tid); }
   std::vector<engine::DeviceState> snapshot() override;
-  std::optional<engine::DeviceState> state(uint32_t number) override;
-  Result<std::unique_ptr<engine::MountHold>> hold_for_mount(NodeId id, bool write) override;
 
   // What the kernel wants CAP_SYS_ADMIN of the first user namespace for. Errors: ENXIO, and the kernel's.
   // `device`: the caller's own descriptor of the whole device, on whose claim the kernel insists; borrowed.
