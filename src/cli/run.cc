@@ -77,7 +77,7 @@ class Run {
 
   // In the sandbox's user namespace, where the instance is to belong.
   Result<sandbox::InstanceMount> mount_instance() const {
-    auto mounted = client::ManagerClient(options_.socket).mount(options_.max);
+    auto mounted = client::ManagerClient(options_.socket).mount({.max = options_.max});
     if (!mounted) return propagate(mounted, "loopfsd");
     return sandbox::InstanceMount{mounted->instance, std::move(mounted->mount)};
   }

@@ -78,7 +78,7 @@ Result<varlink::Reply> ManagerClient::call(const char* method, const Json& param
     const bool fresh = !client_;
     if (fresh) {
       auto connected = varlink::Client::connect(socket_);
-      if (!connected) return propagate(connected, "ask loopfsd");
+      if (!connected) return propagate(connected, "ask loopfsd (is it running?)");
       client_.emplace(std::move(*connected));
     }
     auto reply = client_->call(name, parameters, fds);
@@ -91,14 +91,20 @@ Result<varlink::Reply> ManagerClient::call(const char* method, const Json& param
   }
 }
 
-Result<InstanceMount> ManagerClient::mount(std::optional<uint32_t> max) {
+Result<InstanceMount> ManagerClient::mount(const MountOptions& options) {
   Json parameters = Json::object();
-  if (max) parameters["max"] = *max;
+  if (options.max) parameters["max"] = *options.max;
+  if (options.uid) parameters["uid"] = *options.uid;
+  if (options.gid) parameters["gid"] = *options.gid;
+  if (options.mode) parameters["mode"] = *options.mode;
   auto reply = call("Mount", parameters);
   if (!reply) return propagate(reply);
   if (reply->fds.size() != 1) return fail(EPROTO, "loopfsd sent no mount");
   // The next answer says that the daemon has nothing of the mount any more, which would keep it busy.
-  if (client_) (void)client_->call("org.varlink.service.GetInfo");
+  {
+    const std::lock_guard lock(mutex_);
+    if (client_) (void)client_->call("org.varlink.service.GetInfo");
+  }
   return reading([&] {
     return InstanceMount{reply->parameters.at("instance").get<uint64_t>(), std::move(reply->fds.front())};
   });

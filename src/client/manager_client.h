@@ -18,6 +18,10 @@ namespace loopfs::client {
 
 inline constexpr const char* kSocket = "/run/loopfs/io.loopfs.Manager";
 
+struct MountOptions {
+  std::optional<uint32_t> max, uid, gid, mode;
+};
+
 struct InstanceMount {
   uint64_t instance = 0;
   Fd mount;  // detached
@@ -36,7 +40,7 @@ class ManagerClient {
   explicit ManagerClient(std::string socket) : socket_(std::move(socket)) {}
 
   // An instance of the calling process's user namespace. Errors: EPERM, ENOSPC, those of connect(2).
-  Result<InstanceMount> mount(std::optional<uint32_t> max);
+  Result<InstanceMount> mount(const MountOptions& options);
 
   // Errors: ENOENT it has ended.
   Result<std::vector<engine::DeviceState>> devices(uint64_t instance);

@@ -4,16 +4,14 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <nlohmann/json.hpp>
 
+#include "client/manager_client.h"
 #include "mount_helper/options.h"
 #include "sys/mount_api.h"
-#include "varlink/client.h"
 
 namespace loopfs::mount_helper {
 namespace {
 
-constexpr int kTries = 3;
 constexpr int kUsage = 1, kSystem = 2, kMountFailed = 32;  // as mount(8) has them
 
 constexpr char kHelp[] =
@@ -29,37 +27,18 @@ Options:
   socket=PATH  of loopfsd (/run/loopfs/io.loopfs.Manager)
   ro, nodev, noatime, nodiratime, strictatime)";
 
-// A new instance, as a detached mount. A daemon that is replaced while it is at it takes what it made with it.
-Result<Fd> ask(const Options& options) {
-  varlink::Json parameters = varlink::Json::object();
-  if (options.max) parameters["max"] = *options.max;
-  if (options.uid) parameters["uid"] = *options.uid;
-  if (options.gid) parameters["gid"] = *options.gid;
-  if (options.mode) parameters["mode"] = *options.mode;
-  for (int tries = 0;; ++tries) {
-    auto client = varlink::Client::connect(options.socket);
-    if (!client) return propagate(client, "ask loopfsd (is it running?)");
-    auto reply = client->call("io.loopfs.Manager.Mount", parameters);
-    const bool gone = !reply && (reply.error().code == EPIPE || reply.error().code == ECONNRESET);
-    if (gone && tries < kTries) continue;
-    if (!reply) return propagate(reply);
-    if (reply->fds.size() != 1) return fail(EPROTO, "loopfsd sent no mount");
-    // The next answer says that the daemon has nothing of the mount any more, which would keep it busy.
-    (void)client->call("org.varlink.service.GetInfo");
-    return std::move(reply->fds.front());
-  }
-}
-
 Result<void> mount(const Options& options) {
   const Fd directory(::open(options.directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!directory.valid()) return errno_fail("open '{}'", options.directory);
-  auto instance = ask(options);
-  if (!instance) return propagate(instance);
+  auto made = client::ManagerClient(options.socket)
+                  .mount({.max = options.max, .uid = options.uid, .gid = options.gid, .mode = options.mode});
+  if (!made) return propagate(made);
+  const int instance = made->mount.get();
   if (options.attributes != 0) {
-    if (auto set = sys::set_mount_attributes(instance->get(), options.attributes, 0, false); !set) return set;
+    if (auto set = sys::set_mount_attributes(instance, options.attributes, 0, false); !set) return set;
   }
   if (options.fake) return {};
-  return sys::attach_mount(instance->get(), directory.get(), "");
+  return sys::attach_mount(instance, directory.get(), "");
 }
 
 int run(const std::vector<std::string>& words) {
