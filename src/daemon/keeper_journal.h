@@ -35,9 +35,4 @@ class KeeperJournal final : public kernel::Journal {
   const uint64_t instance_;
 };
 
-std::string encode_device(const kernel::DeviceRecord& record);
-Result<kernel::DeviceRecord> decode_device(const std::string& text);
-std::string encode_owner(const engine::NodeOwner& owner);
-Result<engine::NodeOwner> decode_owner(const std::string& text);
-
 }  // namespace loopfs::daemon

@@ -1,8 +1,7 @@
 // What one server writes for the next.
 #include <gtest/gtest.h>
 
-#include "daemon/instance.h"
-#include "daemon/keeper_journal.h"
+#include "daemon/records.h"
 
 namespace loopfs::daemon {
 namespace {
