@@ -6,9 +6,9 @@
 namespace loopfs::engine {
 namespace {
 
-// The kernel sends RELEASE right after the FLUSH that announced it; a busy machine may take some time to
-// read it. A descriptor that was not the last one costs this wait once, and only who depends on the answer.
-constexpr std::chrono::milliseconds kSettle{20};
+// The kernel sends RELEASE right after the FLUSH that announced it; a busy machine may take some time, seen was
+// 50 ms, to let a thread of ours read it. A descriptor that was not the last one costs this wait once, and only who depends on the answer.
+constexpr std::chrono::milliseconds kSettle{200};
 
 }  // namespace
 

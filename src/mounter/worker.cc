@@ -424,8 +424,10 @@ class Worker {
     if (!target) return failed(target.error());
     auto mounted = make_mount(fuse);
     if (!mounted) return failed(mounted.error());
+    auto device = sys::device_of_mount(mounted->get());
+    if (!device) return failed(device.error());
     if (auto attached = attach(mounted->get(), target->get()); !attached) return failed(attached.error());
-    return done();
+    return done({.device = *device});
   }
 
   struct FuseRequest {

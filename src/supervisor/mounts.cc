@@ -7,16 +7,15 @@
 
 #include <algorithm>
 
+#include "supervisor/served_mounts.h"
 #include "sys/pidfd.h"
 
 namespace loopfs::supervisor {
 namespace {
 
-// POLLERR: the kernel has no superblock for this connection any more. Without a channel it is ending already.
-bool disconnected(const Fd& channel) {
-  if (!channel.valid()) return true;
-  pollfd state{channel.get(), 0, 0};
-  return ::poll(&state, 1, 0) == 1 && (state.revents & POLLERR) != 0;
+// Without a channel it is ending already.
+bool unmounted(const Fd& channel) {
+  return !channel.valid() || disconnected(channel);
 }
 
 bool ended(const Fd& pidfd) {
@@ -103,7 +102,7 @@ bool Mounts::wait_for_end(dev_t device, After after) {
   const auto found = of_device();
   if (found == mounts_.end()) return true;
   const std::shared_ptr<Mount> mount = *found;  // its number may be another file system's, once it has ended
-  if (!disconnected(mount->channel) && !ended(mount->pidfd)) return false;
+  if (!unmounted(mount->channel) && !ended(mount->pidfd)) return false;
   const auto gone = [&] {
     return stopping_ || std::find(mounts_.begin(), mounts_.end(), mount) == mounts_.end();
   };
@@ -143,7 +142,7 @@ void Mounts::end(const std::shared_ptr<Mount>& mount) {
   bool in_use = false;
   {
     const std::lock_guard lock(mutex_);
-    in_use = !disconnected(mount->channel);
+    in_use = !unmounted(mount->channel);
     mount->channel.reset();  // aborts the connection, if there still is one
   }
   if (mount->node) options_.invalidate(*mount->node);

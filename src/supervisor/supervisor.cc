@@ -144,7 +144,7 @@ void Supervisor::dispatch(const sys::Notification& notification) {
     return;
   }
   if (is_call(notification, "umount2") || is_call(notification, "umount")) {
-    if (mounts_.empty()) {
+    if (mounts_.empty() && served_.empty()) {
       (void)sys::continue_notification(listener, notification.id);
       return;
     }
@@ -268,8 +268,11 @@ Supervisor::Answer Supervisor::mount_served(const Target& target, const Wanted& 
   std::vector<int> fds = borrowed(wanted.places);
   fds.push_back(target.listener());
   fds.push_back(channel->get());
+  const auto pids = sys::pid_namespace_of(target.notification().tid);
   auto answer = options_.agent->ask(request, fds);
-  return answer ? answer->reply.error : code_of(answer.error());
+  if (!answer) return code_of(answer.error());
+  if (answer->reply.error == 0 && pids) served_.add(answer->reply.device, *pids);
+  return answer->reply.error;
 }
 
 Supervisor::Answer Supervisor::mount_device(const Target& target, const Wanted& wanted) {
@@ -487,21 +490,26 @@ Supervisor::Answer Supervisor::unmount(const Target& target) {
   // The kernel counts who has looked since the last time: we must not.
   if ((flags & MNT_EXPIRE) != 0) return std::nullopt;
   auto looked = look(target, *places, *place, (flags & UMOUNT_NOFOLLOW) == 0);
-  if (!looked || looked->reply.error != 0 || !mounts_.find(looked->reply.device)) return std::nullopt;
+  if (!looked || looked->reply.error != 0) return std::nullopt;
+  const dev_t device = looked->reply.device;
+  if (!mounts_.find(device) && !served_.contains(device)) return std::nullopt;
   mounter::Request request;
   request.operation = mounter::Operation::kUnmount;
   request.path = target.visible_path(*place);
   request.follow = (flags & UMOUNT_NOFOLLOW) == 0;
   request.flags = flags & 0xffffffff;
+  auto programs = served_.programs(device);
   auto answer = options_.agent->ask(request, borrowed(*places));
   if (!answer) return code_of(answer.error());
+  if (answer->reply.error != 0) return answer->reply.error;
+  ServedMounts::wait_for_end(std::move(programs));
   // Who forces or detaches has a reason not to wait for long.
   using After = Mounts::After;
   const After after = (flags & MNT_FORCE) != 0    ? After::kKill
                       : (flags & MNT_DETACH) != 0 ? After::kLeave
                                                   : After::kWait;
-  if (answer->reply.error == 0) mounts_.wait_for_end(answer->reply.device, after);
-  return answer->reply.error;
+  mounts_.wait_for_end(answer->reply.device, after);
+  return 0;
 }
 
 }  // namespace loopfs::supervisor

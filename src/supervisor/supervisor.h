@@ -19,6 +19,7 @@
 #include "mounter/config.h"
 #include "supervisor/loop_ioctls.h"
 #include "supervisor/mounts.h"
+#include "supervisor/served_mounts.h"
 #include "supervisor/target.h"
 
 namespace loopfs::supervisor {
@@ -81,6 +82,7 @@ class Supervisor {
   Options options_;
   std::set<std::string> virtual_types_, device_types_;  // not every type is in one of them: modules
   Mounts mounts_;
+  ServedMounts served_;
   Fd wake_;
   std::thread receiver_;
   std::mutex mutex_;                            // guards calls_, cautioned_, starting_

@@ -35,12 +35,17 @@ mount_image() {
   fi
 }
 
+# umount(8) comes back when the program has written everything, also for one that mount(8) itself has started.
+programs() { ps -eo stat=,comm= | grep -v '^Z' | grep -E 'ntfs|fuse|exfat' || true; }
+
 writable() {
   mount_image "$1"
   mkdir d/folder
   cp content/data d/folder/copy
   mv d/folder/copy d/folder/moved
+  head -c 5M /dev/zero >d/much
   umount d
+  assert_eq "$(programs)" "" "$1"
   assert_eq "$(losetup -a)" "" "$1"
   check_image "$1"
   mount_image "$1"
