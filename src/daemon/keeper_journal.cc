@@ -16,6 +16,10 @@ void KeeperJournal::put_soon(const kernel::DeviceRecord& record) {
   (void)store_->put_soon(name("device", record.number), encode_device(record), {});
 }
 
+Result<uint64_t> KeeperJournal::put_ahead(const kernel::DeviceRecord& record) {
+  return store_->put_ahead(name("device", record.number), encode_device(record), {});
+}
+
 void KeeperJournal::drop(uint32_t number) {
   (void)store_->drop_soon(name("device", number));
 }

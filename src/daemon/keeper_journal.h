@@ -18,6 +18,8 @@ class KeeperJournal final : public kernel::Journal {
 
   Result<void> put(const kernel::DeviceRecord& record) override;
   void put_soon(const kernel::DeviceRecord& record) override;
+  Result<uint64_t> put_ahead(const kernel::DeviceRecord& record) override;
+  Result<void> answer(uint64_t ticket) override { return store_->answer(ticket); }
   void drop(uint32_t number) override;
   void put_control(const engine::NodeOwner& owner) override;
   void note_open(uint64_t handle) override;

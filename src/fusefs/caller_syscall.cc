@@ -107,15 +107,19 @@ bool takes_image_files_only(std::string_view program) {
   return program == "mkfs.btrfs";
 }
 
+bool takes_image_files_only(pid_t tid) {
+  std::string program;
+  std::getline(std::ifstream(fmt::format("/proc/{}/comm", tid)), program);
+  return takes_image_files_only(program);
+}
+
 Intent intent_of(pid_t tid) {
   const auto call = sys::system_call_of(tid);
   if (!call) return {.opens = true};
   const OpenFlags found = open_flags_of(*call);
   Intent intent{.opens = true};
   if (!found.opens) {
-    std::string program;
-    std::getline(std::ifstream(fmt::format("/proc/{}/comm", tid)), program);
-    intent = {.opens = takes_image_files_only(program), .looks = only_looks(*call)};
+    intent = {.looks = only_looks(*call)};
   } else if (!found.in_memory) {
     intent = intent_of_flags(found.where);
   } else {

@@ -45,6 +45,9 @@ bool is_open_call(const Intent& intent);
 // is open. They work on image files: to them the node is one from the start.
 bool takes_image_files_only(std::string_view program);
 
+// The same of a thread. Asks /proc.
+bool takes_image_files_only(pid_t tid);
+
 // Asks /proc. A caller that cannot be read is taken to open: its file leads nowhere but to our own server.
 Intent intent_of(pid_t tid);
 

@@ -72,6 +72,12 @@ void init(void* userdata, fuse_conn_info* connection) {
   connection->congestion_threshold = kBackground;
 }
 
+// For how long the kernel need not ask for a node's attributes again. Those of loop-control change by chmod and
+// chown only, which it knows of; of its device inode it has to ask, since that is when an open can be refused.
+double attribute_timeout(const Inode& inode) {
+  return inode.node.kind == NodeId::Kind::kControl && inode.flavour == Flavour::kFile ? kForever : 0;
+}
+
 void lookup(fuse_req_t request, fuse_ino_t, const char* name) {
   constexpr int kTries = 8;
   const auto node = instance::parse_node_name(name);
@@ -92,8 +98,11 @@ void lookup(fuse_req_t request, fuse_ino_t, const char* name) {
     fuse_entry_param entry{};
     entry.ino = inode_number(*inode);
     entry.attr = attributes_of(*inode, *known);
+    entry.attr_timeout = attribute_timeout(*inode);
     // A file has no say in which device its opener gets; all others are asked for again.
-    if (inode->flavour == Flavour::kFile && server.handles() != nullptr) entry.attr_timeout = kMoment;
+    if (inode->flavour == Flavour::kFile && server.handles() != nullptr) {
+      entry.attr_timeout = std::max(entry.attr_timeout, kMoment);
+    }
     fuse_reply_entry(request, &entry);
     return;
   }
@@ -102,7 +111,8 @@ void lookup(fuse_req_t request, fuse_ino_t, const char* name) {
 void reply_attributes(fuse_req_t request, fuse_ino_t number) {
   const auto status = attributes_for(server_of(request), number, fuse_req_ctx(request)->pid);
   if (status) {
-    fuse_reply_attr(request, &*status, number == kRootInode ? kForever : 0);  // the root never changes
+    const auto inode = inode_of_number(number);
+    fuse_reply_attr(request, &*status, inode ? attribute_timeout(*inode) : kForever);  // the root never changes
   } else {
     reply_error(request, status);
   }
@@ -128,6 +138,9 @@ void setattr(fuse_req_t request, fuse_ino_t number, struct stat* wanted, int whi
     if (auto changed = server_of(request).engine().change_attributes(inode->node, change); !changed) {
       reply_error(request, changed);
       return;
+    }
+    if (inode->node.kind == NodeId::Kind::kControl && inode->flavour != Flavour::kFile) {
+      server_of(request).forget_attributes({inode->node, Flavour::kFile});
     }
   }
   reply_attributes(request, number);
@@ -190,7 +203,9 @@ void open(fuse_req_t request, fuse_ino_t number, fuse_file_info* file) {
   options.write = mode == O_WRONLY || mode == O_RDWR;
   options.direct = (file->flags & O_DIRECT) != 0;
   // The kernel has taken O_EXCL out of the flags: to a file system it means creation only.
-  options.exclusive = intent_of(fuse_req_ctx(request)->pid).exclusive;
+  if (inode->node.kind != NodeId::Kind::kControl) {
+    options.exclusive = intent_of(fuse_req_ctx(request)->pid).exclusive;
+  }
   if (HandleTable* table = server_of(request).handles()) {
     open_shared(request, *table, inode->node, options);
     return;
@@ -454,6 +469,11 @@ void InstanceServer::invalidate(engine::NodeId node) {
   auto done = std::make_shared<std::promise<void>>();
   invalidator_->then([done] { done->set_value(); });
   done->get_future().wait();
+}
+
+void InstanceServer::forget_attributes(const Inode& inode) {
+  // An offset below 0: not the pages. ENOENT: the kernel has no such inode.
+  (void)fuse_lowlevel_notify_inval_inode(session_->raw(), inode_number(inode), -1, 0);
 }
 
 void InstanceServer::contents_changed(engine::NodeId node) {

@@ -11,6 +11,7 @@
 #include "engine/engine.h"
 #include "fusefs/handle_table.h"
 #include "fusefs/invalidator.h"
+#include "fusefs/node_table.h"
 #include "fusefs/remote_caller.h"
 #include "fusefs/session.h"
 
@@ -56,6 +57,9 @@ class InstanceServer final : public engine::Observer {
 
   // On any thread. The pages are dropped soon after; answers to ioctls on the device wait for it.
   void contents_changed(engine::NodeId node) override;
+
+  // The kernel is to ask for them again. On any thread.
+  void forget_attributes(const Inode& inode);
 
   engine::Engine& engine() { return *engine_; }
   RemoteCaller caller(pid_t tid) const { return {tid, user_namespace_, device_}; }

@@ -57,7 +57,8 @@ Result<Inode> flavour_for(InstanceServer& server, const NodeAttributes& known, p
     return Inode{known.id, Flavour::kKernel, *known.binding};
   }
   // A server of kernel devices is mounted where device nodes work: nobody must get as far as the device number.
-  const bool opens = server.handles() != nullptr ? !intent.looks : intent.opens;
+  const bool opens =
+      server.handles() != nullptr ? !intent.looks : intent.opens || (caller != 0 && takes_image_files_only(caller));
   return Inode{known.id, opens ? Flavour::kFile : Flavour::kDevice};
 }
 

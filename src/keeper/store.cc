@@ -107,28 +107,57 @@ Result<void> Store::ask(Act act, const Record& record, std::span<const int> fds)
 }
 
 Result<void> Store::tell(Act act, const Record& record, std::span<const int> fds) {
-  if (auto fits = check_size(record); !fits) return fits;
   const std::lock_guard lock(mutex_);
-  if (unread_ >= kMostUnread) {
-    if (auto skipped = skip_answers(); !skipped) return skipped;
+  return tell_locked(act, record, fds);
+}
+
+Result<void> Store::tell_locked(Act act, const Record& record, std::span<const int> fds) {
+  if (auto fits = check_size(record); !fits) return fits;
+  if (sent_ - answered_ >= kMostUnread) {
+    if (auto read = read_answers(sent_); !read) return read;
   }
   if (auto sent = sys::send_message(socket_.get(), encode(Note{act, 0, {record}}), fds); !sent)
     return propagate(sent, "tell the keeper");
-  ++unread_;
+  ++sent_;
   return {};
 }
 
-Result<void> Store::skip_answers() {
-  for (; unread_ > 0; --unread_) {
-    if (auto message = receive(kShortAnswer); !message) return propagate(message);
+Result<void> Store::read_answers(uint64_t until) {
+  while (answered_ < until) {
+    const auto message = receive(kShortAnswer);
+    if (!message) return propagate(message);
+    const auto awaited = awaited_.find(++answered_);
+    if (awaited == awaited_.end()) continue;
+    const auto note = parse(message->bytes);
+    if (!note) return propagate(note);
+    awaited->second = note->code;
   }
+  return {};
+}
+
+Result<Store::Ticket> Store::put_ahead(std::string_view name, std::string_view payload, std::span<const int> fds) {
+  if (fds.size() > kMostFdsOfItem) return fail(EMSGSIZE, "keep '{}': {} descriptors", name, fds.size());
+  const std::lock_guard lock(mutex_);
+  if (auto told = tell_locked(Act::kPut, {name, payload, static_cast<uint32_t>(fds.size())}, fds); !told) {
+    return propagate(told);
+  }
+  awaited_[sent_] = 0;
+  return sent_;
+}
+
+Result<void> Store::answer(Ticket ticket) {
+  const std::lock_guard lock(mutex_);
+  const auto read = read_answers(ticket);
+  const auto awaited = awaited_.extract(ticket);
+  if (!read) return read;
+  if (awaited.mapped() != 0) return fail(awaited.mapped(), "keep what was put ahead");
   return {};
 }
 
 Result<sys::Message> Store::exchange(Act act, const Record& record, std::span<const int> fds, size_t limit) {
   if (auto sent = sys::send_message(socket_.get(), encode(Note{act, 0, {record}}), fds); !sent)
     return propagate(sent, "ask the keeper");
-  if (auto skipped = skip_answers(); !skipped) return propagate(skipped);
+  if (auto read = read_answers(sent_); !read) return propagate(read);
   return receive(limit);
 }
 

@@ -1,6 +1,8 @@
 // The server's side of the keeper: what it wants to find again after it was killed or replaced.
 #pragma once
 
+#include <cstdint>
+#include <map>
 #include <mutex>
 #include <span>
 #include <string>
@@ -45,6 +47,11 @@ class Store {
   Result<void> put_soon(std::string_view name, std::string_view payload, std::span<const int> fds);
   Result<void> drop_soon(std::string_view name);
 
+  // As put_soon(), and its answer can be waited for later, once: the errors of put().
+  using Ticket = uint64_t;
+  Result<Ticket> put_ahead(std::string_view name, std::string_view payload, std::span<const int> fds);
+  Result<void> answer(Ticket ticket);
+
   // The same, and the fds are closed when it returns. Only while this process has the same open files open, too:
   // else closing them may block, and the keeper with it.
   Result<void> drop_now(std::string_view name);
@@ -56,11 +63,14 @@ class Store {
   Result<sys::Message> exchange(Act act, const Record& record, std::span<const int> fds, size_t limit);
   Result<void> ask(Act act, const Record& record, std::span<const int> fds = {});
   Result<void> tell(Act act, const Record& record, std::span<const int> fds = {});
+  Result<void> tell_locked(Act act, const Record& record, std::span<const int> fds);
   Result<sys::Message> receive(size_t limit);
-  Result<void> skip_answers();
+  Result<void> read_answers(uint64_t until);
 
   std::mutex mutex_;  // one exchange at a time; guards what follows
-  unsigned unread_ = 0;  // answers that nobody waits for
+  // Of what was sent without waiting, and of its answers. They come in the same order.
+  uint64_t sent_ = 0, answered_ = 0;
+  std::map<Ticket, int> awaited_;  // the codes of those that somebody will ask for
   const Fd socket_;
 };
 

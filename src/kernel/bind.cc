@@ -87,9 +87,18 @@ Result<Attempt> configure_one(KernelEngine& engine, uint32_t number, int mode, c
     auto claim = engine.options().pool->take(mode);
     if (!claim) return propagate(claim);
     record.kernel_device = claim->number;
-    // Recorded first: whoever comes after us, if we are killed now, finds out whether it was bound.
-    auto recorded = engine.record(number, record);
-    auto configured = recorded ? sys::configure_loop_device(claim->device.get(), config) : recorded;
+    const auto ticket = engine.announce(number, record);
+    if (!ticket) {
+      claim->device.reset();
+      engine.options().pool->give_back(claim->number);
+      return propagate(ticket);
+    }
+    auto configured = sys::configure_loop_device(claim->device.get(), config);
+    // The answer has come while the kernel was at it.
+    if (auto announced = engine.announced(*ticket); configured && !announced) {
+      (void)sys::clear_loop_device(claim->device.get());
+      configured = announced;
+    }
     if (configured) return Attempt{std::move(*claim), std::move(record)};
     claim->device.reset();
     const bool taken = configured.error().code == EBUSY;

@@ -29,7 +29,8 @@ class Binding : public std::enable_shared_from_this<Binding> {
   uint32_t number() const { return number_; }
   uint64_t sequence() const { return sequence_; }
   const std::string& backing_path() const { return backing_path_; }
-  // Asks nobody who could hang.
+  // None: no longer bound. These two ask nobody who could hang.
+  std::optional<bool> autoclear() const { return token_.autoclear(); }
   bool bound() const { return token_.bound(); }
 
   // Opens the device or a partition of it, and makes sure that it is still this binding: while the descriptor

@@ -33,6 +33,9 @@ class Journal {
   virtual Result<void> put(const DeviceRecord& record) = 0;
   // As safe, but nobody is told if there is no room for it.
   virtual void put_soon(const DeviceRecord& record) = 0;
+  // As safe, and whether there was room is what answer() tells later. It must be asked.
+  virtual Result<uint64_t> put_ahead(const DeviceRecord& record) = 0;
+  virtual Result<void> answer(uint64_t ticket) = 0;
   virtual void drop(uint32_t number) = 0;
   virtual void put_control(const engine::NodeOwner& owner) = 0;
   // An open file description of a node, by its handle's number. These two need not be safe when they return.

@@ -32,7 +32,7 @@ uint64_t binding_id(uint64_t sequence, unsigned minor_number) {
 }
 
 // The kernel sends RELEASE right after the FLUSH that announced it; a busy machine may take some time to read it.
-constexpr std::chrono::milliseconds kSettle{20};
+constexpr std::chrono::milliseconds kSettle{200};
 
 DeviceState describe(uint32_t number, const std::shared_ptr<Binding>& binding) {
   DeviceState state{.number = number, .device = number_while_free(NodeId::of_device(number))};
@@ -90,7 +90,10 @@ Slot* KernelEngine::find(uint32_t number) {
 }
 
 void KernelEngine::refresh(Slot& slot) {
-  if (!slot.binding || slot.binding->bound()) return;
+  if (!slot.binding) return;
+  const auto autoclear = slot.binding->autoclear();
+  slot.ending = autoclear == true;
+  if (autoclear) return;
   options_.pool->give_back(slot.binding->number());
   tell("clear", slot.number, slot.binding->number());
   slot.binding.reset();
@@ -99,10 +102,10 @@ void KernelEngine::refresh(Slot& slot) {
 }
 
 // A device whose last user has just left is free once that user's pass has ended, too.
-void KernelEngine::settle(std::unique_lock<std::mutex>& lock, uint32_t number) {
-  const Slot* slot = find(number);
-  const auto binding = slot ? slot->binding : nullptr;
-  if (!binding || !binding->ending()) return;
+Slot* KernelEngine::find_settled(std::unique_lock<std::mutex>& lock, uint32_t number) {
+  Slot* slot = find(number);
+  if (!slot || !slot->binding || !slot->ending) return slot;
+  const auto binding = slot->binding;
   const auto deadline = slot->closing;
   closed_.wait_until(lock, deadline, [&] {
     const auto found = slots_.find(number);
@@ -111,6 +114,7 @@ void KernelEngine::settle(std::unique_lock<std::mutex>& lock, uint32_t number) {
   lock.unlock();
   binding->settle();
   lock.lock();
+  return find(number);
 }
 
 DeviceRecord KernelEngine::record_of(const Slot& slot) const {
@@ -123,16 +127,33 @@ DeviceRecord KernelEngine::record_of(const Slot& slot) const {
   return record;
 }
 
-Result<void> KernelEngine::record(uint32_t number, const std::optional<BindingRecord>& binding) {
-  if (!options_.journal) return {};
-  const std::lock_guard lock(mutex_);
+Result<DeviceRecord> KernelEngine::record_with(uint32_t number, const std::optional<BindingRecord>& binding) const {
   const auto found = slots_.find(number);
   if (found == slots_.end()) return fail(ENXIO, "loop{}", number);
   DeviceRecord record = record_of(found->second);
   record.binding = binding;
-  // One that is about to be bound: it must be known that there is room for what follows.
-  if (binding && binding->sequence == 0) return options_.journal->put(record);
-  options_.journal->put_soon(record);
+  return record;
+}
+
+Result<uint64_t> KernelEngine::announce(uint32_t number, const BindingRecord& binding) {
+  if (!options_.journal) return 0;
+  const std::lock_guard lock(mutex_);
+  const auto record = record_with(number, binding);
+  if (!record) return propagate(record);
+  return options_.journal->put_ahead(*record);
+}
+
+Result<void> KernelEngine::announced(uint64_t ticket) {
+  if (!options_.journal) return {};
+  return options_.journal->answer(ticket);
+}
+
+Result<void> KernelEngine::record(uint32_t number, const std::optional<BindingRecord>& binding) {
+  if (!options_.journal) return {};
+  const std::lock_guard lock(mutex_);
+  const auto record = record_with(number, binding);
+  if (!record) return propagate(record);
+  options_.journal->put_soon(*record);
   return {};
 }
 
@@ -175,8 +196,7 @@ Result<int> KernelEngine::get_free() {
   std::vector<uint32_t> numbers;
   for (const auto& [number, slot] : slots_) numbers.push_back(number);
   for (const uint32_t number : numbers) {
-    settle(lock, number);
-    const Slot* slot = find(number);
+    const Slot* slot = find_settled(lock, number);
     if (slot && !slot->binding && !slot->configuring) return static_cast<int>(number);
   }
   auto made = make(std::nullopt);
@@ -189,8 +209,7 @@ Result<int> KernelEngine::remove(int64_t number) {
   std::unique_lock lock(mutex_);
   if (number >= instance::kMostDevices) return fail(ENODEV, "loop{}", number);
   const auto index = static_cast<uint32_t>(number);
-  settle(lock, index);
-  const Slot* slot = find(index);
+  const Slot* slot = find_settled(lock, index);
   if (!slot) return fail(ENODEV, "loop{}", number);
   if (slot->binding || slot->configuring || slot->openers > 0) return fail(EBUSY, "loop{}: in use", number);
   slots_.erase(index);
@@ -223,8 +242,7 @@ std::shared_ptr<Binding> KernelEngine::binding(uint32_t number) {
 
 Result<void> KernelEngine::begin_binding(uint32_t number, bool exclusive) {
   std::unique_lock lock(mutex_);
-  settle(lock, number);
-  Slot* slot = find(number);
+  Slot* slot = find_settled(lock, number);
   if (!slot || ended_) return fail(ENXIO, "loop{}", number);
   if (slot->binding || slot->configuring || (slot->claimed && !exclusive)) {
     return fail(EBUSY, "loop{}: in use", number);
@@ -277,8 +295,7 @@ std::optional<NodeAttributes> KernelEngine::attributes(NodeId id) {
   engine::NodeOwner owner = control_owner_;
   NodeAttributes node{.id = id, .device = number_while_free(id)};
   if (id.kind != NodeId::Kind::kControl) {
-    settle(lock, id.device);
-    Slot* slot = find(id.device);
+    Slot* slot = find_settled(lock, id.device);
     if (!slot || (id.partition != 0 && !slot->binding)) return std::nullopt;
     if (slot->binding) {
       node.device = makedev(7, slot->binding->number());

@@ -38,6 +38,7 @@ struct Slot {
   unsigned openers = 0;      // open FUSE files of the node
   bool claimed = false;      // one of them with O_EXCL
   bool configuring = false;  // somebody is binding it
+  bool ending = false;       // when last looked at: will be unbound at its last close
   std::chrono::steady_clock::time_point closing = {};  // until when a last close may be under way
 };
 
@@ -118,6 +119,11 @@ class KernelEngine final : public engine::Engine, public std::enable_shared_from
   // Errors: EBUSY bound, or somebody else is binding it or has a claim on it; ENXIO no such device.
   Result<void> begin_binding(uint32_t number, bool exclusive);
   void end_binding(uint32_t number, std::shared_ptr<Binding> binding);
+  // Before it is bound: whoever comes after us, if we are killed then, finds out whether it was. Then, once, whether
+  // the journal had room for it, and so has for what follows.
+  Result<uint64_t> announce(uint32_t number, const BindingRecord& binding);
+  Result<void> announced(uint64_t ticket);
+  // What has become of it.
   Result<void> record(uint32_t number, const std::optional<BindingRecord>& binding);
 
  private:
@@ -126,10 +132,11 @@ class KernelEngine final : public engine::Engine, public std::enable_shared_from
   std::map<uint32_t, std::shared_ptr<Binding>> bindings();
   // Lets go of a binding that the kernel has ended.
   void refresh(Slot& slot);
-  void settle(std::unique_lock<std::mutex>& lock, uint32_t number);
+  Slot* find_settled(std::unique_lock<std::mutex>& lock, uint32_t number);
   Result<uint32_t> make(std::optional<uint32_t> number);
   engine::NodeOwner new_owner() const;
   DeviceRecord record_of(const Slot& slot) const;
+  Result<DeviceRecord> record_with(uint32_t number, const std::optional<BindingRecord>& binding) const;
   void tell(const char* event, uint32_t number, uint32_t kernel_device) const;
 
   const Options options_;

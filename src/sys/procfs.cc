@@ -21,13 +21,18 @@ constexpr int kYields = 50;
 constexpr int kPauses = 1000;
 constexpr timespec kPause{0, 100'000};
 
+Result<Fd> open_small(const char* path) {
+  Fd fd(::open(path, O_RDONLY | O_CLOEXEC));
+  if (fd.valid()) return fd;
+  if (errno == ENOENT) return fail(ESRCH, "open '{}'", path);
+  return errno_fail("open '{}'", path);
+}
+
 // The whole of a small file of proc, read at once as proc wants it.
 Result<std::string_view> read_small(const char* path, std::span<char> buffer) {
-  const Fd fd(::open(path, O_RDONLY | O_CLOEXEC));
-  if (!fd.valid())
-    return errno == ENOENT ? Result<std::string_view>(fail(ESRCH, "open '{}'", path))
-                           : Result<std::string_view>(errno_fail("open '{}'", path));
-  const ssize_t length = ::read(fd.get(), buffer.data(), buffer.size());
+  const auto fd = open_small(path);
+  if (!fd) return propagate(fd);
+  const ssize_t length = ::read(fd->get(), buffer.data(), buffer.size());
   if (length < 0) return errno_fail("read '{}'", path);
   return std::string_view(buffer.data(), static_cast<size_t>(length));
 }
@@ -76,12 +81,25 @@ std::optional<SystemCall> parse_system_call(std::string_view line) {
   return call;
 }
 
+// A thread is mostly asked about several times in a row, so the file of the last one stays open. Once that thread is
+// gone it cannot be read any more, whoever has its number by then.
 Result<std::optional<SystemCall>> system_call_now(pid_t tid) {
+  static thread_local struct {
+    pid_t tid = 0;
+    Fd file;
+  } last;
   char path[64], buffer[256];
   std::snprintf(path, sizeof path, "/proc/%d/syscall", tid);
-  const auto text = read_small(path, buffer);
-  if (!text) return propagate(text);
-  return parse_system_call(*text);
+  ssize_t length = -1;
+  if (last.tid == tid) length = ::pread(last.file.get(), buffer, sizeof buffer, 0);
+  if (length < 0) {
+    auto opened = open_small(path);
+    if (!opened) return propagate(opened);
+    last = {tid, std::move(*opened)};
+    length = ::pread(last.file.get(), buffer, sizeof buffer, 0);
+    if (length < 0) return errno_fail("read '{}'", path);
+  }
+  return parse_system_call(std::string_view(buffer, static_cast<size_t>(length)));
 }
 
 Result<std::string> wait_channel_of(pid_t tid) {
