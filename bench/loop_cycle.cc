@@ -25,7 +25,8 @@ int check(int result, const char* what) {
 }
 
 int get_free(const std::string& folder) {
-  const int control = check(open((folder + "/loop-control").c_str(), O_RDWR | O_CLOEXEC), "open loop-control");
+  const int control =
+      check(open((folder + "/loop-control").c_str(), O_RDWR | O_CLOEXEC), "open loop-control");
   const int number = check(ioctl(control, LOOP_CTL_GET_FREE), "GET_FREE");
   close(control);
   return number;

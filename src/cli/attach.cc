@@ -130,9 +130,11 @@ Result<void> detach_file(const std::string& directory, const struct stat& file) 
   bool found = false;
   for (const std::string& path : paths) {
     const Fd device(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    const auto status = device.valid() ? sys::loop_status(device.get()) : Result<loop_info64>(fail(ENXIO, ""));
+    const auto status =
+        device.valid() ? sys::loop_status(device.get()) : Result<loop_info64>(fail(ENXIO, ""));
     if (!status || status->lo_device != file.st_dev || status->lo_inode != file.st_ino) continue;
-    if (auto cleared = sys::clear_loop_device(device.get()); !cleared) return propagate(cleared, "'{}'", path);
+    if (auto cleared = sys::clear_loop_device(device.get()); !cleared)
+      return propagate(cleared, "'{}'", path);
     found = true;
   }
   if (!found) return fail(ENXIO, "no device in '{}' has this file", directory);
@@ -145,7 +147,8 @@ Result<void> detach_any(const DetachOptions& options) {
   if (::stat(path.c_str(), &status) != 0) return errno_fail("open");
   const std::string name = std::filesystem::path(path).filename();
   if (path != options.what || (S_ISBLK(status.st_mode) && number_of_device(name))) return detach_device(path);
-  if (!S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode)) return fail(EINVAL, "neither a loop device nor a file");
+  if (!S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode))
+    return fail(EINVAL, "neither a loop device nor a file");
   return detach_file(options.instance, status);
 }
 

@@ -18,7 +18,7 @@ struct AttachOptions {
   bool read_only = false;
   bool partscan = false;
   std::optional<bool> direct_io;  // none: what the instance does by itself
-  uint32_t block_size = 0;  // 0: the kernel's choice
+  uint32_t block_size = 0;        // 0: the kernel's choice
   std::string file;
 };
 

@@ -169,7 +169,8 @@ Finding judge_program(const FuseProgramFact& fact) {
 // What loopfsd and the containers that it serves need; nothing of it is missing for `loopfs run`.
 Finding judge_daemon(const DaemonFacts& facts) {
   if (facts.connect == ENOENT || facts.connect == ECONNREFUSED) {
-    return {State::kAside, "loopfsd", "not running; `mount -t loopfs` and `loopfs run --engine kernel` need it", ""};
+    return {State::kAside, "loopfsd",
+            "not running; `mount -t loopfs` and `loopfs run --engine kernel` need it", ""};
   }
   if (facts.connect != 0 || facts.answer != 0) {
     const bool timeout = facts.answer == EAGAIN;

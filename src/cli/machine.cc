@@ -88,8 +88,10 @@ DaemonFacts examine_daemon(const std::string& socket) {
     facts.loop_control = ENODEV;
   }
   if (facts.loop_control != 0) return facts;
-  if (const auto clears = sys::probe_clears_at_last_close()) facts.clears_at_last_close = *clears;
-  else facts.clears_error = clears.error().code;
+  if (const auto clears = sys::probe_clears_at_last_close())
+    facts.clears_at_last_close = *clears;
+  else
+    facts.clears_error = clears.error().code;
   return facts;
 }
 

@@ -23,9 +23,9 @@ struct FuseProgramFact {
 // Of loopfsd, which `loopfs run` does without.
 struct DaemonFacts {
   std::string socket;
-  int connect = 0;      // errno of connecting, or 0
-  int answer = 0;       // errno of asking, or 0
-  std::string version;  // of its program
+  int connect = 0;       // errno of connecting, or 0
+  int answer = 0;        // errno of asking, or 0
+  std::string version;   // of its program
   int loop_control = 0;  // errno of stat of /dev/loop-control; ENODEV: it is another thing; or 0
   std::optional<bool> clears_at_last_close;
   int clears_error = 0;  // why that was not found out

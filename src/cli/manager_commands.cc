@@ -43,12 +43,13 @@ Result<std::vector<Json>> instances_of(Client& client, std::optional<uint64_t> w
   Json parameters = Json::object();
   if (wanted) parameters["instance"] = *wanted;
   std::vector<Json> all;
-  auto listed = client.call_more("io.loopfs.Manager.List", std::move(parameters), [&all](varlink::Reply reply) {
-    const auto found = reply.parameters.find("instances");
-    if (found == reply.parameters.end() || !found->is_array()) return true;
-    for (Json& instance : *found) all.push_back(std::move(instance));
-    return true;
-  });
+  auto listed =
+      client.call_more("io.loopfs.Manager.List", std::move(parameters), [&all](varlink::Reply reply) {
+        const auto found = reply.parameters.find("instances");
+        if (found == reply.parameters.end() || !found->is_array()) return true;
+        for (Json& instance : *found) all.push_back(std::move(instance));
+        return true;
+      });
   if (!listed) return propagate(listed);
   return all;
 }

@@ -38,7 +38,8 @@ void add_bytes(CLI::App* command, const char* name, Number& number, const char* 
 }  // namespace
 
 ManagerCommandLine::ManagerCommandLine(CLI::App& app) {
-  list_command_ = add_command(app, "ls", "List the instances of loopfsd and their devices.", "loopfs ls [OPTIONS]");
+  list_command_ =
+      add_command(app, "ls", "List the instances of loopfsd and their devices.", "loopfs ls [OPTIONS]");
   list_command_->add_flag("-a,--all", list.all, "Devices that have no file, too");
   add_daemon_options(list_command_, list);
   inspect_command_ =
@@ -53,8 +54,8 @@ ManagerCommandLine::ManagerCommandLine(CLI::App& app) {
   add_daemon_options(events_command_, events);
   add_limit(app);
   add_attach(app);
-  detach_command_ =
-      add_command(app, "detach", "Free a device, or the devices of a file.", "loopfs detach [OPTIONS] DEVICE|FILE");
+  detach_command_ = add_command(app, "detach", "Free a device, or the devices of a file.",
+                                "loopfs detach [OPTIONS] DEVICE|FILE");
   add_instance_option(detach_command_, detach.instance);
   detach_command_->add_option("device", detach.what, "loopN of the instance, its path, or a file")
       ->type_name("DEVICE|FILE")
@@ -62,8 +63,9 @@ ManagerCommandLine::ManagerCommandLine(CLI::App& app) {
 }
 
 void ManagerCommandLine::add_limit(CLI::App& app) {
-  limit_command_ = add_command(app, "limit", "Show what is counted and allowed, or allow a user another number.",
-                               "loopfs limit [OPTIONS] [--uid UID N|default]");
+  limit_command_ =
+      add_command(app, "limit", "Show what is counted and allowed, or allow a user another number.",
+                  "loopfs limit [OPTIONS] [--uid UID N|default]");
   add_daemon_options(limit_command_, limit);
   limit_command_->add_option("--kind", limit.kind, "Of what: devices or instances")
       ->type_name("KIND")
@@ -77,8 +79,9 @@ void ManagerCommandLine::add_limit(CLI::App& app) {
 }
 
 void ManagerCommandLine::add_attach(CLI::App& app) {
-  attach_command_ = add_command(app, "attach", "Bind a file to a free device of an instance, and print its path.",
-                                "loopfs attach [OPTIONS] FILE");
+  attach_command_ =
+      add_command(app, "attach", "Bind a file to a free device of an instance, and print its path.",
+                  "loopfs attach [OPTIONS] FILE");
   add_instance_option(attach_command_, attach.instance);
   add_bytes(attach_command_, "--offset", attach.offset, "Start there in the file, in bytes");
   add_bytes(attach_command_, "--sizelimit", attach.sizelimit, "Use at most so many bytes of the file");

@@ -40,7 +40,8 @@ class ManagerCommandLine {
   void add_limit(CLI::App& app);
   void add_attach(CLI::App& app);
 
-  CLI::App *list_command_, *inspect_command_, *events_command_, *limit_command_, *attach_command_, *detach_command_;
+  CLI::App *list_command_, *inspect_command_, *events_command_, *limit_command_, *attach_command_,
+      *detach_command_;
   uint32_t uid_ = 0;
   std::string new_limit_;
   std::string direct_io_;

@@ -70,8 +70,9 @@ TEST(ManagerOptions, Attach) {
   EXPECT_EQ(plain.instance, "/dev/loopfs");
   EXPECT_EQ(plain.offset + plain.sizelimit + plain.block_size, 0U);
   EXPECT_FALSE(plain.read_only || plain.partscan || plain.direct_io.has_value());
-  const auto full = parsed<AttachOptions>({"attach", "--instance", "/i", "--offset=1M", "--sizelimit", "512", "--read-only",
-                                           "--partscan", "--direct-io", "on", "--block-size", "4K", "--", "-odd"});
+  const auto full =
+      parsed<AttachOptions>({"attach", "--instance", "/i", "--offset=1M", "--sizelimit", "512", "--read-only",
+                             "--partscan", "--direct-io", "on", "--block-size", "4K", "--", "-odd"});
   EXPECT_EQ(full.instance, "/i");
   EXPECT_EQ(full.offset, 1U << 20);
   EXPECT_EQ(full.sizelimit, 512U);
@@ -100,7 +101,8 @@ TEST(ManagerOptions, Detach) {
 TEST(ManagerOptions, NamesOfDevices) {
   EXPECT_EQ(number_of_device("loop0"), 0U);
   EXPECT_EQ(number_of_device("loop4095"), 4095U);
-  for (const char* name : {"", "loop", "loop-control", "loop1p1", "loop01", "loop+1", "loop4294967296", "xloop1"}) {
+  for (const char* name :
+       {"", "loop", "loop-control", "loop1p1", "loop01", "loop+1", "loop4294967296", "xloop1"}) {
     EXPECT_FALSE(number_of_device(name)) << name;
   }
 }

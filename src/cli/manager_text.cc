@@ -62,9 +62,12 @@ std::string table(const std::vector<Column>& columns, const std::vector<Row>& ro
     for (size_t i = 0; i < columns.size(); ++i) {
       const std::string_view value = cell(i);
       if (i > 0) line += ' ';
-      if (columns[i].right) line += fmt::format("{:>{}}", value, widths[i]);
-      else if (i + 1 < columns.size()) line += fmt::format("{:<{}}", value, widths[i]);
-      else line += value;
+      if (columns[i].right)
+        line += fmt::format("{:>{}}", value, widths[i]);
+      else if (i + 1 < columns.size())
+        line += fmt::format("{:<{}}", value, widths[i]);
+      else
+        line += value;
     }
     text += line + '\n';
   };

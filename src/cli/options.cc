@@ -41,15 +41,18 @@ struct Parser {
     run_command->add_option("--max", max, "Allow at most this many loop devices")
         ->type_name("N")
         ->check(CLI::Range(1U, instance::kMostDevices));
-    run_command->add_option("--engine", run.engine, "What serves the devices: user (loopfs itself), kernel (loopfsd)")
+    run_command
+        ->add_option("--engine", run.engine,
+                     "What serves the devices: user (loopfs itself), kernel (loopfsd)")
         ->type_name("NAME")
         ->check(CLI::IsMember({"user", "kernel"}));
     run_command->add_option("--socket", run.socket, "Where loopfsd listens")->type_name("PATH");
     run_command->add_option("--config", run.config, "Read this file in place of loopfs.toml")
         ->type_name("FILE");
     run_command->add_flag("-q,--quiet", run.quiet, "Say nothing but errors");
-    doctor_command = add_command(app, "doctor", "Tell what this machine has and lacks for `loopfs run`, and of loopfsd.",
-                                 "loopfs doctor [OPTIONS]");
+    doctor_command =
+        add_command(app, "doctor", "Tell what this machine has and lacks for `loopfs run`, and of loopfsd.",
+                    "loopfs doctor [OPTIONS]");
     doctor_command->add_option("--config", doctor.config, "Read this file in place of loopfs.toml")
         ->type_name("FILE");
     doctor_command->add_option("--socket", doctor.socket, "Where loopfsd listens")

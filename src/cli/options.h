@@ -22,8 +22,8 @@ struct Message {
   std::string text;  // without the newline at its end
 };
 
-using CommandLine = std::variant<RunOptions, DoctorOptions, ListOptions, InspectOptions, EventsOptions, LimitOptions,
-                                 AttachOptions, DetachOptions, Message>;
+using CommandLine = std::variant<RunOptions, DoctorOptions, ListOptions, InspectOptions, EventsOptions,
+                                 LimitOptions, AttachOptions, DetachOptions, Message>;
 
 // The words after the program's name.
 CommandLine parse_command_line(const std::vector<std::string>& words);

@@ -181,10 +181,12 @@ class Run {
           return inode->node;
         },
         .changed = [engine = daemon_engine_] { engine->refresh(); },
-        .reread_partitions = [=](uint32_t device, int fd) { return manager->reread_partitions(instance, device, fd); },
-        .edit_partition = [=](uint32_t device, const sys::PartitionEdit& edit) {
-          return manager->edit_partition(instance, device, edit);
-        }});
+        .reread_partitions = [=](uint32_t device,
+                                 int fd) { return manager->reread_partitions(instance, device, fd); },
+        .edit_partition =
+            [=](uint32_t device, const sys::PartitionEdit& edit) {
+              return manager->edit_partition(instance, device, edit);
+            }});
   }
 
   // What the user may want to know, and can do without.

@@ -123,11 +123,15 @@ Result<std::unique_ptr<engine::MountHold>> DaemonEngine::hold_for_mount(NodeId i
 }
 
 // What concerns the nodes themselves is between their users and the daemon.
-std::optional<engine::NodeAttributes> DaemonEngine::attributes(NodeId) { return std::nullopt; }
+std::optional<engine::NodeAttributes> DaemonEngine::attributes(NodeId) {
+  return std::nullopt;
+}
 Result<void> DaemonEngine::change_attributes(NodeId id, const engine::AttributeChange&) {
   return fail(EOPNOTSUPP, "change {}", id.name());
 }
-Result<void> DaemonEngine::unlink(NodeId id) { return fail(EOPNOTSUPP, "unlink {}", id.name()); }
+Result<void> DaemonEngine::unlink(NodeId id) {
+  return fail(EOPNOTSUPP, "unlink {}", id.name());
+}
 Result<std::unique_ptr<engine::OpenNode>> DaemonEngine::open(NodeId id, const engine::OpenOptions&) {
   return fail(EOPNOTSUPP, "open {}", id.name());
 }

@@ -36,7 +36,8 @@ class DaemonEngine final : public engine::Engine {
   std::optional<engine::NodeAttributes> attributes(engine::NodeId id) override;
   Result<void> change_attributes(engine::NodeId id, const engine::AttributeChange& change) override;
   Result<void> unlink(engine::NodeId id) override;
-  Result<std::unique_ptr<engine::OpenNode>> open(engine::NodeId id, const engine::OpenOptions& options) override;
+  Result<std::unique_ptr<engine::OpenNode>> open(engine::NodeId id,
+                                                 const engine::OpenOptions& options) override;
   std::vector<engine::DeviceState> snapshot() override;
   Result<std::unique_ptr<engine::MountHold>> hold_for_mount(engine::NodeId id, bool write) override;
 

@@ -70,8 +70,8 @@ auto reading(F&& read) -> Result<decltype(read())> {
 
 }  // namespace
 
-Result<varlink::Reply> ManagerClient::call(const char* method, const Json& parameters, std::span<const int> fds,
-                                           bool again) {
+Result<varlink::Reply> ManagerClient::call(const char* method, const Json& parameters,
+                                           std::span<const int> fds, bool again) {
   const std::string name = std::string("io.loopfs.Manager.") + method;
   const std::lock_guard lock(mutex_);
   for (int tries = 0;; ++tries) {
@@ -144,13 +144,16 @@ Result<void> ManagerClient::reread_partitions(uint64_t instance, uint32_t device
   return {};
 }
 
-Result<void> ManagerClient::edit_partition(uint64_t instance, uint32_t device, const sys::PartitionEdit& edit) {
-  auto reply = call("EditPartition", {{"instance", instance},
-                                      {"device", device},
-                                      {"operation", edit.operation},
-                                      {"partition", edit.number},
-                                      {"start", edit.start},
-                                      {"length", edit.length}}, {}, false);
+Result<void> ManagerClient::edit_partition(uint64_t instance, uint32_t device,
+                                           const sys::PartitionEdit& edit) {
+  auto reply = call("EditPartition",
+                    {{"instance", instance},
+                     {"device", device},
+                     {"operation", edit.operation},
+                     {"partition", edit.number},
+                     {"start", edit.start},
+                     {"length", edit.length}},
+                    {}, false);
   if (!reply) return propagate(reply);
   return {};
 }
@@ -165,10 +168,11 @@ Result<void> ManagerClient::follow(uint64_t instance, int stop, const std::funct
     }
     ::shutdown(socket, SHUT_RDWR);
   });
-  auto followed = client->call_more("io.loopfs.Manager.Events", Json::object(), [&](const varlink::Reply& reply) {
-    const auto of = reading([&] { return reply.parameters.at("instance").get<uint64_t>(); });
-    return !of || *of != instance || on_event();
-  });
+  auto followed =
+      client->call_more("io.loopfs.Manager.Events", Json::object(), [&](const varlink::Reply& reply) {
+        const auto of = reading([&] { return reply.parameters.at("instance").get<uint64_t>(); });
+        return !of || *of != instance || on_event();
+      });
   ::shutdown(client->socket_fd(), SHUT_RDWR);
   watch.join();
   return followed;

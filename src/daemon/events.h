@@ -14,7 +14,7 @@
 namespace loopfs::daemon {
 
 struct Event {
-  std::string what;              // "mount", "unmount", "add", "bind", "clear", "remove"
+  std::string what;  // "mount", "unmount", "add", "bind", "clear", "remove"
   uint64_t instance = 0;
   std::optional<uint32_t> device;  // N of the instance's loopN
   uint32_t kernel_device = 0;      // K of the host's loopK; 0: none

@@ -14,15 +14,60 @@ namespace {
 // Options that name no other file or device, do not panic the host, and change nothing but this mount.
 constexpr std::string_view kHarmless[] = {
     // ext4
-    "acl", "noacl", "user_xattr", "nouser_xattr", "barrier", "nobarrier", "discard", "nodiscard", "noload",
-    "norecovery", "lazytime", "nolazytime", "delalloc", "nodelalloc", "data", "commit", "init_itable", "noinit_itable",
-    "auto_da_alloc", "noauto_da_alloc", "minixdf", "bsddf",
+    "acl",
+    "noacl",
+    "user_xattr",
+    "nouser_xattr",
+    "barrier",
+    "nobarrier",
+    "discard",
+    "nodiscard",
+    "noload",
+    "norecovery",
+    "lazytime",
+    "nolazytime",
+    "delalloc",
+    "nodelalloc",
+    "data",
+    "commit",
+    "init_itable",
+    "noinit_itable",
+    "auto_da_alloc",
+    "noauto_da_alloc",
+    "minixdf",
+    "bsddf",
     // xfs, btrfs
-    "nouuid", "inode64", "inode32", "largeio", "nolargeio", "attr2", "compress", "compress-force", "subvol", "subvolid",
-    "autodefrag", "noautodefrag", "space_cache", "nospace_cache", "ssd", "nossd", "skip_balance",
+    "nouuid",
+    "inode64",
+    "inode32",
+    "largeio",
+    "nolargeio",
+    "attr2",
+    "compress",
+    "compress-force",
+    "subvol",
+    "subvolid",
+    "autodefrag",
+    "noautodefrag",
+    "space_cache",
+    "nospace_cache",
+    "ssd",
+    "nossd",
+    "skip_balance",
     // vfat, exfat
-    "umask", "fmask", "dmask", "iocharset", "codepage", "shortname", "utf8", "check", "flush", "quiet", "tz",
-    "time_offset", "allow_utime",
+    "umask",
+    "fmask",
+    "dmask",
+    "iocharset",
+    "codepage",
+    "shortname",
+    "utf8",
+    "check",
+    "flush",
+    "quiet",
+    "tz",
+    "time_offset",
+    "allow_utime",
     // erofs
     "cache_strategy",
 };
@@ -79,8 +124,8 @@ Result<std::optional<Fd>> mount_filesystem(Instance& instance, const policy::Rul
   std::vector<std::pair<std::string, std::string>> parameters{{"source", path}};
   if (request.read_only) parameters.emplace_back("ro", "");
   parameters.insert(parameters.end(), options->begin(), options->end());
-  auto mount = sys::mount_virtual(request.type, parameters,
-                                  request.attributes | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+  auto mount =
+      sys::mount_virtual(request.type, parameters, request.attributes | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
   if (!mount) return propagate(mount);
   if (instance.lineage.first_namespace) return std::optional<Fd>(std::move(*mount));
   if (auto mapped = sys::map_mount(mount->get(), instance.user_namespace.get()); !mapped) {

@@ -9,8 +9,9 @@ using testing::Contains;
 using testing::Pair;
 
 TEST(CheckedOptions, NamesOfOtherThingsAreRefused) {
-  for (const char* list : {"journal_path=/dev/sda", "journal_dev=0x801", "logdev=/dev/sda", "device=/dev/sda", "rtdev=x",
-                           "usrjquota=f", "noacl,jqfmt=1", "errorsx=panic", "sb=1", "test_dummy_encryption"}) {
+  for (const char* list :
+       {"journal_path=/dev/sda", "journal_dev=0x801", "logdev=/dev/sda", "device=/dev/sda", "rtdev=x",
+        "usrjquota=f", "noacl,jqfmt=1", "errorsx=panic", "sb=1", "test_dummy_encryption"}) {
     EXPECT_FALSE(checked_options("ext4", list)) << list;
   }
 }

@@ -44,12 +44,15 @@ Result<Fd> make_socket(const std::string& path) {
   std::filesystem::create_directories(std::filesystem::path(path).parent_path(), ignored);
   // A socket that nobody listens on is left over.
   Fd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (::connect(probe.get(), name, sizeof address) == 0) return fail(EADDRINUSE, "listen on '{}': a daemon does", path);
+  if (::connect(probe.get(), name, sizeof address) == 0)
+    return fail(EADDRINUSE, "listen on '{}': a daemon does", path);
   if (errno == ECONNREFUSED) ::unlink(path.c_str());
   Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (!socket.valid() || ::bind(socket.get(), name, sizeof address) != 0) return errno_fail("listen on '{}'", path);
+  if (!socket.valid() || ::bind(socket.get(), name, sizeof address) != 0)
+    return errno_fail("listen on '{}'", path);
   // Everybody may ask; what they get is decided for each.
-  if (::chmod(path.c_str(), 0666) != 0 || ::listen(socket.get(), kBacklog) != 0) return errno_fail("listen on '{}'", path);
+  if (::chmod(path.c_str(), 0666) != 0 || ::listen(socket.get(), kBacklog) != 0)
+    return errno_fail("listen on '{}'", path);
   return socket;
 }
 
@@ -87,10 +90,12 @@ Result<int> run(const KeepOptions& options) {
   if (error) return fail(error.value(), "read '/proc/self/exe'");
   // A newer binary at the same path is what a restart is to run.
   std::string name = program.string();
-  if (constexpr std::string_view kDeleted = " (deleted)"; name.ends_with(kDeleted)) name.resize(name.size() - kDeleted.size());
+  if (constexpr std::string_view kDeleted = " (deleted)"; name.ends_with(kDeleted))
+    name.resize(name.size() - kDeleted.size());
   keeping.server_command = {name, "--store", "{fd}", "--first-device", std::to_string(options.first_device)};
   if (!options.config.empty()) {
-    keeping.server_command.insert(keeping.server_command.end(), {"--config", std::filesystem::absolute(options.config).string()});
+    keeping.server_command.insert(keeping.server_command.end(),
+                                  {"--config", std::filesystem::absolute(options.config).string()});
   }
   keeping.inherited.push_back(std::move(socket));
   keeping.report = report;

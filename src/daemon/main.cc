@@ -7,18 +7,21 @@
 #include "kernel/partition_worker.h"
 
 int main(int argc, char** argv) {
-  if (argc == 2 && std::string_view(argv[1]) == loopfs::kernel::kScanOption) return loopfs::kernel::scan_standard_input();
+  if (argc == 2 && std::string_view(argv[1]) == loopfs::kernel::kScanOption)
+    return loopfs::kernel::scan_standard_input();
   CLI::App app{"Serves instances of private loop devices to containers."};
   app.name("loopfsd");
   app.set_version_flag("--version", "loopfsd " LOOPFS_VERSION);
   loopfs::daemon::KeepOptions keep;
   loopfs::daemon::ServerOptions server;
-  app.add_option("--config", keep.config, "Read this file in place of /etc/loopfs/loopfs.toml")->type_name("FILE");
+  app.add_option("--config", keep.config, "Read this file in place of /etc/loopfs/loopfs.toml")
+      ->type_name("FILE");
   app.add_option("--socket", keep.socket, "Listen here in place of the configured path")->type_name("PATH");
   app.add_option("--first-device", keep.first_device, "Make kernel loop devices from this number on")
       ->type_name("N")
       ->check(CLI::Range(64U, 944480U));  // room for the pool's 100000 and the numbers of free devices
-  app.add_option("--pid-file", keep.pid_file, "Keep the daemon's process number in this file")->type_name("FILE");
+  app.add_option("--pid-file", keep.pid_file, "Keep the daemon's process number in this file")
+      ->type_name("FILE");
   app.add_flag("--foreground", keep.foreground, "Stay in the foreground, and log to standard error");
   // Of the keeper for its server.
   app.add_option("--store", server.store)->group("");

@@ -144,8 +144,8 @@ Result<std::shared_ptr<Instance>> Manager::build(InstanceRecord record, Fd chann
   instance->user_namespace = std::move(user_namespace);
   instance->lineage = std::move(lineage);
   instance->journal = std::make_unique<KeeperJournal>(options_.store, id);
-  instance->requests = base::Lane::create(
-      &threads_, static_cast<unsigned>(options_.config.limits().requests_per_instance));
+  instance->requests =
+      base::Lane::create(&threads_, static_cast<unsigned>(options_.config.limits().requests_per_instance));
   instance->closing = base::Lane::create(&threads_, kClosingWidth);
   instance->engine = std::make_shared<kernel::KernelEngine>(kernel::KernelEngine::Options{
       .pool = pool_.get(),
@@ -167,11 +167,12 @@ Result<std::shared_ptr<Instance>> Manager::build(InstanceRecord record, Fd chann
         }
         return kernel::Charge(std::make_shared<policy::Charge>(std::move(*charge)));
       },
-      .tell = [this, id](const char* what, uint32_t number, uint32_t kernel_device) {
-        if (std::string_view(what) == "bind") ++binds_;
-        if (std::string_view(what) == "clear") ++clears_;
-        events_.emit({.what = what, .instance = id, .device = number, .kernel_device = kernel_device});
-      }});
+      .tell =
+          [this, id](const char* what, uint32_t number, uint32_t kernel_device) {
+            if (std::string_view(what) == "bind") ++binds_;
+            if (std::string_view(what) == "clear") ++clears_;
+            events_.emit({.what = what, .instance = id, .device = number, .kernel_device = kernel_device});
+          }});
   fusefs::InstanceServer::SharedOptions server{
       .engine = instance->engine.get(),
       .channel = std::move(channel),
@@ -200,7 +201,8 @@ Result<std::shared_ptr<Instance>> Manager::build(InstanceRecord record, Fd chann
 Result<Manager::Mounted> Manager::mount(Tenant tenant, const MountOptions& options) {
   Lineage lineage{tenant.chain, tenant.owner, tenant.first_namespace};
   const auto rules = options_.config.rules_for(tenant.owner, groups_of(tenant.owner));
-  if (!rules.allow) return fail(EPERM, "make an instance: user {} may not, by the configuration", tenant.owner);
+  if (!rules.allow)
+    return fail(EPERM, "make an instance: user {} may not, by the configuration", tenant.owner);
   if (!tenant.admin) return fail(EPERM, "make an instance: needs CAP_SYS_ADMIN in the user namespace");
   const uint64_t most = options_.config.limits().devices_per_instance;
   if (options.max && (*options.max == 0 || *options.max > most)) {
@@ -219,9 +221,9 @@ Result<Manager::Mounted> Manager::mount(Tenant tenant, const MountOptions& optio
   }
   Fd channel(::open("/dev/fuse", O_RDWR | O_CLOEXEC));
   if (!channel.valid()) return errno_fail("open '/dev/fuse'");
-  auto mount = sys::mount_fuse(channel.get(), {.source = "loopfs",
-                                               .subtype = "loopfs",
-                                               .attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC});
+  auto mount = sys::mount_fuse(
+      channel.get(),
+      {.source = "loopfs", .subtype = "loopfs", .attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC});
   if (!mount) return propagate(mount);
   auto device = sys::device_of_mount(mount->get());
   if (!device) return propagate(device);
@@ -240,7 +242,8 @@ Result<Manager::Mounted> Manager::mount(Tenant tenant, const MountOptions& optio
   const uint64_t id = record.id;
   const int kept[] = {channel.get(), tenant.user_namespace.get()};
   if (auto put = options_.store->put(item_name(id), record.encode(), kept); !put) return propagate(put);
-  auto instance = build(std::move(record), std::move(channel), std::move(tenant.user_namespace), std::move(lineage));
+  auto instance =
+      build(std::move(record), std::move(channel), std::move(tenant.user_namespace), std::move(lineage));
   if (!instance) {
     (void)options_.store->drop(item_name(id));
     return propagate(instance);
@@ -364,7 +367,8 @@ Result<void> Manager::restore(std::vector<keeper::Item> kept) {
   }
   // Of an instance whose end was cut short. The kept descriptors would keep its devices.
   for (const auto& [id, items] : parts) {
-    const bool lives = std::ranges::any_of(found, [id = id](const auto& entry) { return entry.first.id == id; });
+    const bool lives =
+        std::ranges::any_of(found, [id = id](const auto& entry) { return entry.first.id == id; });
     if (lives) continue;
     for (const keeper::Item* item : items) (void)options_.store->drop(item->name);
   }
@@ -415,9 +419,8 @@ Result<void> Manager::restore_instance(InstanceRecord record, std::vector<Fd> fd
 void Manager::release_orphans() {
   for (const uint32_t number : sys::loop_devices_from(options_.devices.first)) {
     if (!pool_->owns(number) || !sys::loop_facts(number)) continue;
-    const bool known = std::ranges::any_of(instances_, [number](const auto& entry) {
-      return entry.second->engine->has_kernel_device(number);
-    });
+    const bool known = std::ranges::any_of(
+        instances_, [number](const auto& entry) { return entry.second->engine->has_kernel_device(number); });
     if (known) continue;
     auto device = sys::open_loop_device(number, 0, O_RDONLY | O_NONBLOCK);
     if (!device) {
@@ -452,7 +455,8 @@ std::vector<std::shared_ptr<Instance>> Manager::instances(const Tenant& tenant) 
 }
 
 Counts Manager::counts() {
-  Counts counts{.mounts_total = mounts_, .binds_total = binds_, .clears_total = clears_, .refusals_total = refusals_};
+  Counts counts{
+      .mounts_total = mounts_, .binds_total = binds_, .clears_total = clears_, .refusals_total = refusals_};
   std::vector<std::shared_ptr<Instance>> all;
   {
     const std::lock_guard lock(mutex_);

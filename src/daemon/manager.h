@@ -74,7 +74,8 @@ class Manager {
  private:
   explicit Manager(Options options);
 
-  Result<std::shared_ptr<Instance>> build(InstanceRecord record, Fd channel, Fd user_namespace, Lineage lineage);
+  Result<std::shared_ptr<Instance>> build(InstanceRecord record, Fd channel, Fd user_namespace,
+                                          Lineage lineage);
   Result<void> restore(std::vector<keeper::Item> kept);
   Result<void> restore_instance(InstanceRecord record, std::vector<Fd> fds, std::vector<keeper::Item*> parts);
   void release_orphans();
@@ -92,7 +93,7 @@ class Manager {
   std::unique_ptr<kernel::DevicePool> pool_;
   kernel::OpenWatch watch_;
   std::string partition_worker_;  // empty: the kernel reads partition tables itself
-  uint64_t epoch_ = 0;  // how many servers there were before this one
+  uint64_t epoch_ = 0;            // how many servers there were before this one
 
   std::mutex mutex_;  // guards what follows
   std::condition_variable changed_;

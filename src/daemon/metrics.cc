@@ -18,7 +18,8 @@ std::string format_metrics(const Counts& counts) {
       {"loopfs_instances", "gauge", "Instances that are mounted.", counts.instances},
       {"loopfs_devices", "gauge", "Devices in all instances.", counts.devices},
       {"loopfs_devices_bound", "gauge", "Devices with a backing file.", counts.bound},
-      {"loopfs_devices_lingering", "gauge", "Devices in use after the end of their instance.", counts.lingering},
+      {"loopfs_devices_lingering", "gauge", "Devices in use after the end of their instance.",
+       counts.lingering},
       {"loopfs_mounts_total", "counter", "Instances made by this server.", counts.mounts_total},
       {"loopfs_binds_total", "counter", "Devices bound by this server.", counts.binds_total},
       {"loopfs_clears_total", "counter", "Devices seen unbound by this server.", counts.clears_total},
@@ -26,7 +27,8 @@ std::string format_metrics(const Counts& counts) {
   };
   std::string text;
   for (const Line& line : lines) {
-    text += fmt::format("# HELP {0} {2}\n# TYPE {0} {1}\n{0} {3}\n", line.name, line.type, line.help, line.value);
+    text +=
+        fmt::format("# HELP {0} {2}\n# TYPE {0} {1}\n{0} {3}\n", line.name, line.type, line.help, line.value);
   }
   return text;
 }

@@ -56,7 +56,8 @@ std::string InstanceRecord::encode() const {
                {"root_gid", root_gid},
                {"device", device},
                {"pid_namespace", Json::array({pid_namespace.device, pid_namespace.inode})},
-               {"begun_with", to_hex(std::string(reinterpret_cast<const char*>(begun_with.data()), begun_with.size()))}};
+               {"begun_with",
+                to_hex(std::string(reinterpret_cast<const char*>(begun_with.data()), begun_with.size()))}};
   if (max) json["max"] = *max;
   return json.dump();
 }
@@ -106,12 +107,12 @@ Result<kernel::DeviceRecord> decode_device(const std::string& text) {
     }
     if (json.contains("binding")) {
       const Json& binding = json.at("binding");
-      record.binding = kernel::BindingRecord{
-          .kernel_device = binding.at("kernel_device").get<uint32_t>(),
-          .sequence = binding.at("sequence").get<uint64_t>(),
-          .backing_path = from_hex(binding.at("backing_path").get<std::string>()),
-          .backing_device = binding.at("backing_device").get<uint64_t>(),
-          .backing_inode = binding.at("backing_inode").get<uint64_t>()};
+      record.binding =
+          kernel::BindingRecord{.kernel_device = binding.at("kernel_device").get<uint32_t>(),
+                                .sequence = binding.at("sequence").get<uint64_t>(),
+                                .backing_path = from_hex(binding.at("backing_path").get<std::string>()),
+                                .backing_device = binding.at("backing_device").get<uint64_t>(),
+                                .backing_inode = binding.at("backing_inode").get<uint64_t>()};
     }
     return record;
   });

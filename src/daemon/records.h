@@ -24,9 +24,9 @@ struct InstanceRecord {
   mode_t mode = 0600;
   uid_t root_uid = 0;  // root of the user namespace that it belongs to, in the first one's numbers
   gid_t root_gid = 0;
-  dev_t device = 0;                    // st_dev of everything in it
-  sys::NamespaceId pid_namespace;      // of who made it
-  std::vector<std::byte> begun_with;   // FUSE_INIT; empty until it came
+  dev_t device = 0;                   // st_dev of everything in it
+  sys::NamespaceId pid_namespace;     // of who made it
+  std::vector<std::byte> begun_with;  // FUSE_INIT; empty until it came
 
   std::string encode() const;
   static Result<InstanceRecord> decode(const std::string& text);

@@ -1,14 +1,21 @@
 // What one server writes for the next.
-#include <gtest/gtest.h>
-
 #include "daemon/records.h"
+
+#include <gtest/gtest.h>
 
 namespace loopfs::daemon {
 namespace {
 
 TEST(InstanceRecord, ComesBack) {
-  InstanceRecord record{.id = 7, .max = 3, .uid = 200000, .gid = 200005, .mode = 0640, .root_uid = 200000,
-                        .root_gid = 200000, .device = 99, .pid_namespace = {4, 4026531836}};
+  InstanceRecord record{.id = 7,
+                        .max = 3,
+                        .uid = 200000,
+                        .gid = 200005,
+                        .mode = 0640,
+                        .root_uid = 200000,
+                        .root_gid = 200000,
+                        .device = 99,
+                        .pid_namespace = {4, 4026531836}};
   record.begun_with = {std::byte{0}, std::byte{255}, std::byte{17}};
   const auto back = InstanceRecord::decode(record.encode());
   ASSERT_TRUE(back);
@@ -31,8 +38,11 @@ TEST(DeviceRecord, ComesBackWithAnyPath) {
   kernel::DeviceRecord record{.number = 5};
   record.owners[0] = {.mode = 0600, .uid = 1, .gid = 2, .changed = {3, 4}};
   record.owners[2] = {.mode = 0660};
-  record.binding = kernel::BindingRecord{.kernel_device = 100003, .sequence = 77, .backing_path = "/a\n\xff\"b",
-                                         .backing_device = 8, .backing_inode = UINT64_MAX};
+  record.binding = kernel::BindingRecord{.kernel_device = 100003,
+                                         .sequence = 77,
+                                         .backing_path = "/a\n\xff\"b",
+                                         .backing_device = 8,
+                                         .backing_inode = UINT64_MAX};
   auto back = decode_device(encode_device(record));
   ASSERT_TRUE(back);
   EXPECT_EQ(back->number, 5u);

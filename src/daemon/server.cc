@@ -59,14 +59,16 @@ Result<int> run(const ServerOptions& options) {
   const std::string metrics_file = config->daemon().metrics;
   const std::chrono::seconds metrics_interval(config->daemon().metrics_interval);
   const size_t connections_per_user = config->limits().connections_per_user;
-  auto manager = Manager::create({.config = std::move(*config), .devices = {.first = options.first_device}, .store = &store},
-                                 std::move(*kept));
+  auto manager = Manager::create(
+      {.config = std::move(*config), .devices = {.first = options.first_device}, .store = &store},
+      std::move(*kept));
   if (!manager) return propagate(manager);
-  auto server = varlink::Server::create({.socket = std::move(*socket),
-                                         .information = {"loopfs", "loopfsd", LOOPFS_VERSION, "https://loopfs.io"},
-                                         .interfaces = {manager_interface(manager->get())},
-                                         .max_connections = kMostConnections,
-                                         .max_connections_per_uid = connections_per_user});
+  auto server =
+      varlink::Server::create({.socket = std::move(*socket),
+                               .information = {"loopfs", "loopfsd", LOOPFS_VERSION, "https://loopfs.io"},
+                               .interfaces = {manager_interface(manager->get())},
+                               .max_connections = kMostConnections,
+                               .max_connections_per_uid = connections_per_user});
   if (!server) return propagate(server);
   if (auto started = (*server)->start(); !started) return propagate(started);
   const MetricsFile metrics(metrics_file, metrics_interval, manager->get());

@@ -6,9 +6,9 @@
 namespace loopfs::daemon {
 
 struct ServerOptions {
-  std::string config;       // file; empty: the usual one
+  std::string config;              // file; empty: the usual one
   uint32_t first_device = 100000;  // the lowest number of kernel devices that it makes
-  int store = -1;           // descriptor of the keeper's socket
+  int store = -1;                  // descriptor of the keeper's socket
 };
 
 // Serves until SIGTERM, SIGINT (0) or SIGUSR1 (keeper::kReplaceStatus). Returns the exit status.

@@ -193,14 +193,13 @@ Json to_json(const engine::DeviceState& state) {
     json["backing_file"] = base::to_utf8(state.backing_file);
   }
   for (const auto& partition : state.partitions) {
-    json["partitions"].push_back(
-        {{"number", partition.number},
-         {"device", partition.device},
-         {"start", partition.start},
-         {"size", partition.size},
-         {"uuid", base::to_utf8(partition.uuid)},
-         {"label", base::to_utf8(partition.label)},
-         {"read_only", partition.read_only}});
+    json["partitions"].push_back({{"number", partition.number},
+                                  {"device", partition.device},
+                                  {"start", partition.start},
+                                  {"size", partition.size},
+                                  {"uuid", base::to_utf8(partition.uuid)},
+                                  {"label", base::to_utf8(partition.label)},
+                                  {"read_only", partition.read_only}});
   }
   return json;
 }
@@ -231,7 +230,8 @@ void list(Manager& manager, Call& call) {
       all.push_back(std::move(json));
     }
   }
-  if (!call.reply({{"instances", std::move(all)}})) fail_call(call, {EMSGSIZE, "list the instances: ask with \"more\""});
+  if (!call.reply({{"instances", std::move(all)}}))
+    fail_call(call, {EMSGSIZE, "list the instances: ask with \"more\""});
 }
 
 void events(Manager& manager, Call& call) {
@@ -286,11 +286,12 @@ std::shared_ptr<Instance> own_instance(Manager& manager, Call& call, const Tenan
 void mount_filesystem(Manager& manager, Call& call) {
   auto tenant = tenant_of(call.peer());
   if (!tenant) return fail_call(call, tenant.error());
-  FilesystemRequest request{.device = static_cast<uint32_t>(wanted_number_of(call, "device", UINT32_MAX)),
-                            .partition = static_cast<uint32_t>(wanted_number_of(call, "partition", UINT32_MAX)),
-                            .type = text_of(call, "type"),
-                            .options = text_of(call, "options"),
-                            .attributes = wanted_number_of(call, "attributes", UINT32_MAX)};
+  FilesystemRequest request{
+      .device = static_cast<uint32_t>(wanted_number_of(call, "device", UINT32_MAX)),
+      .partition = static_cast<uint32_t>(wanted_number_of(call, "partition", UINT32_MAX)),
+      .type = text_of(call, "type"),
+      .options = text_of(call, "options"),
+      .attributes = wanted_number_of(call, "attributes", UINT32_MAX)};
   if (const auto flag = call.parameters().find("read_only"); flag != call.parameters().end()) {
     if (!flag->is_boolean()) throw BadParameter{"read_only"};
     request.read_only = flag->get<bool>();
@@ -342,9 +343,8 @@ Json to_json(const std::vector<policy::Usage>& usages, const Tenant& tenant) {
   Json json = Json::array();
   for (const auto& usage : usages) {
     if (!all && !(usage.level == tenant.chain.front())) continue;
-    Json entry = {{"user_namespace", usage.level.user_namespace.inode},
-                  {"uid", usage.level.uid},
-                  {"used", usage.used}};
+    Json entry = {
+        {"user_namespace", usage.level.user_namespace.inode}, {"uid", usage.level.uid}, {"used", usage.used}};
     if (usage.limit != policy::kUnlimited) entry["limit"] = usage.limit;
     json.push_back(std::move(entry));
   }
@@ -363,7 +363,8 @@ void set_limit(Manager& manager, Call& call) {
   if (!tenant) return fail_call(call, tenant.error());
   if (!tenant->rules_machine()) return fail_call(call, {EPERM, "set a limit: only root may"});
   const auto kind = call.parameters().find("kind");
-  if (kind == call.parameters().end() || (*kind != "devices" && *kind != "instances")) throw BadParameter{"kind"};
+  if (kind == call.parameters().end() || (*kind != "devices" && *kind != "instances"))
+    throw BadParameter{"kind"};
   const auto uid = small_number_of(call, "uid");
   if (!uid) throw BadParameter{"uid"};
   const auto limit = number_of(call, "limit", UINT32_MAX);

@@ -48,7 +48,8 @@ Result<Tenant> tenant_of(const varlink::Peer& peer) {
   const auto own_pid_namespace = sys::pid_namespace_of(::getpid());
   // All of this was of the peer's only if its number still is its own.
   const auto still = sys::pid_of_pidfd(peer.pidfd.get());
-  if (!uids || !gids || !status || !pid_namespace || !own_pid_namespace || !still || *still != peer.pid) return fail(ESRCH, "the calling process");
+  if (!uids || !gids || !status || !pid_namespace || !own_pid_namespace || !still || *still != peer.pid)
+    return fail(ESRCH, "the calling process");
   const auto root_uid = sys::map_out(*uids, 0), root_gid = sys::map_out(*gids, 0);
   if (!root_uid || !root_gid) return fail(EPERM, "a user namespace without root");
   auto lineage = lineage_of(tenant.user_namespace.get(), *root_uid);

@@ -18,9 +18,9 @@ namespace loopfs::daemon {
 struct Tenant {
   Fd user_namespace;
   sys::NamespaceId id;
-  policy::Chain chain;           // what its devices and instances are charged to
-  uid_t uid = 0;                 // of the process
-  uid_t root_uid = 0;            // root of the namespace
+  policy::Chain chain;  // what its devices and instances are charged to
+  uid_t uid = 0;        // of the process
+  uid_t root_uid = 0;   // root of the namespace
   gid_t root_gid = 0;
   uid_t owner = 0;               // of the outermost namespace below the first one; 0: it is the first one
   bool first_namespace = false;  // in the first user namespace

@@ -155,7 +155,7 @@ class Engine {
   struct Visitor {
     pid_t tid = 0;
     std::optional<sys::SystemCall> call = {};  // that it is in; none: unknown
-    bool in_open = false;                      // which is one of open(2)'s kind, and returns when it has opened
+    bool in_open = false;  // which is one of open(2)'s kind, and returns when it has opened
   };
   // Until it has done so, or is past it, the device stays what it is. May block.
   // Errors: ESTALE it is bound to something else by now, ENXIO it is being unbound.

@@ -83,13 +83,13 @@ Intent intent_of_flags(uint64_t flags) {
 
 bool only_looks(const sys::SystemCall& call) {
   if (call.of_io_uring()) return false;  // made while its process was in stat(2), it would show that for ever
-  // Which of a processor's two tables of system calls a number belongs to cannot be told for certain: a program
-  // chooses where its code and stack are, and how it enters the kernel. So each of these is harmless in both
-  // (x86-64's fstat, access and unlink are i386's open, mount and swapon, and are not here).
+    // Which of a processor's two tables of system calls a number belongs to cannot be told for certain: a program
+    // chooses where its code and stack are, and how it enters the kernel. So each of these is harmless in both
+    // (x86-64's fstat, access and unlink are i386's open, mount and swapon, and are not here).
 #ifdef __x86_64__
   constexpr int64_t kLooks[] = {
-      SYS_stat,     SYS_lstat,    SYS_readlink, SYS_newfstatat, SYS_statx,    SYS_faccessat, SYS_readlinkat,
-      SYS_getxattr, SYS_fchmodat, SYS_fchownat, SYS_unlinkat,   SYS_utimensat, 439 /* faccessat2 */,
+      SYS_stat, SYS_lstat, SYS_readlink, SYS_newfstatat, SYS_statx, SYS_faccessat, SYS_readlinkat,
+      SYS_getxattr, SYS_fchmodat, SYS_fchownat, SYS_unlinkat, SYS_utimensat, 439 /* faccessat2 */,
       // of i386: stat, lstat, stat64, lstat64, fstatat64, statx, access, faccessat, readlinkat
       106, 107, 195, 196, 300, 383, 33, 307, 305};
 #else

@@ -36,11 +36,13 @@ TEST(OpenFlagsOf, LookingIsNotOpening) {
 TEST(OnlyLooks, WhateverTableTheNumberIsOf) {
   EXPECT_TRUE(only_looks(call_of(SYS_newfstatat, {})));
   EXPECT_TRUE(only_looks(call_of(SYS_statx, {})));
-  for (const int64_t number : {SYS_openat, SYS_openat2, SYS_mount, SYS_swapon, SYS_open_tree, SYS_io_uring_enter}) {
+  for (const int64_t number :
+       {SYS_openat, SYS_openat2, SYS_mount, SYS_swapon, SYS_open_tree, SYS_io_uring_enter}) {
     EXPECT_FALSE(only_looks(call_of(number, {}))) << number;
   }
   EXPECT_FALSE(only_looks(call_of(-1, {})));
-  EXPECT_FALSE(only_looks(call_of(SYS_newfstatat, {}, 0)));  // io_uring's, made while its process was in stat(2)
+  EXPECT_FALSE(
+      only_looks(call_of(SYS_newfstatat, {}, 0)));  // io_uring's, made while its process was in stat(2)
 #ifdef __x86_64__
   // i386: open, creat, mount, swapon, openat; x86-64: open, creat. With registers of either kind.
   for (const int64_t number : {5, 8, 21, 87, 295, 2, 85}) {

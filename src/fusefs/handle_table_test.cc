@@ -10,8 +10,8 @@ namespace {
 using engine::NodeId;
 
 TEST(HandleNumber, SaysAllThatAnotherServerNeeds) {
-  const NodeId nodes[] = {NodeId::control(), NodeId::of_device(0), NodeId::of_device(instance::kMostDevices - 1),
-                          NodeId::of_partition(7, 255)};
+  const NodeId nodes[] = {NodeId::control(), NodeId::of_device(0),
+                          NodeId::of_device(instance::kMostDevices - 1), NodeId::of_partition(7, 255)};
   for (const NodeId& node : nodes) {
     const engine::OpenOptions options{.read = true, .write = node.device == 7, .exclusive = node.device == 0};
     const uint64_t number = encode_handle({node, options}, UINT32_MAX);

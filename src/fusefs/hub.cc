@@ -50,7 +50,8 @@ Result<std::unique_ptr<Hub>> Hub::create(base::Threads* threads) {
   state->wake = Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!state->poll.valid() || !state->wake.valid()) return errno_fail("epoll");
   epoll_event event{.events = EPOLLIN, .data = {.fd = state->wake.get()}};
-  if (::epoll_ctl(state->poll.get(), EPOLL_CTL_ADD, state->wake.get(), &event) != 0) return errno_fail("epoll_ctl");
+  if (::epoll_ctl(state->poll.get(), EPOLL_CTL_ADD, state->wake.get(), &event) != 0)
+    return errno_fail("epoll_ctl");
   state->readers = 1;
   state->start_reader();
   return std::unique_ptr<Hub>(new Hub(std::move(state)));
@@ -69,9 +70,11 @@ void Hub::stop() {
 
 Result<void> Hub::add(int channel, Client client) {
   const int flags = ::fcntl(channel, F_GETFL);
-  if (flags < 0 || ::fcntl(channel, F_SETFL, flags | O_NONBLOCK) != 0) return errno_fail("fcntl of /dev/fuse");
+  if (flags < 0 || ::fcntl(channel, F_SETFL, flags | O_NONBLOCK) != 0)
+    return errno_fail("fcntl of /dev/fuse");
   const std::lock_guard lock(state_->mutex);
-  state_->entries[channel] = std::make_shared<State::Entry>(State::Entry{.channel = channel, .client = std::move(client)});
+  state_->entries[channel] =
+      std::make_shared<State::Entry>(State::Entry{.channel = channel, .client = std::move(client)});
   epoll_event event{.events = EPOLLIN | EPOLLONESHOT, .data = {.fd = channel}};
   if (::epoll_ctl(state_->poll.get(), EPOLL_CTL_ADD, channel, &event) != 0) {
     state_->entries.erase(channel);
@@ -89,7 +92,8 @@ void Hub::remove(int channel) {
 void Hub::State::set_reading(Entry& entry, bool reading) {
   entry.reading = reading;
   // A mount that has gone is told in any case (EPOLLERR).
-  epoll_event event{.events = (reading ? uint32_t{EPOLLIN} : 0) | EPOLLONESHOT, .data = {.fd = entry.channel}};
+  epoll_event event{.events = (reading ? uint32_t{EPOLLIN} : 0) | EPOLLONESHOT,
+                    .data = {.fd = entry.channel}};
   ::epoll_ctl(poll.get(), EPOLL_CTL_MOD, entry.channel, &event);
 }
 

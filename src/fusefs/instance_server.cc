@@ -23,7 +23,7 @@ using engine::OpenNode;
 constexpr size_t kMostIo = 1 << 20;  // bytes of one read or write; the kernel's own limit for FUSE
 constexpr size_t kIoAlignment = 4096;
 constexpr unsigned kBackground = 64;  // asynchronous requests under way before the kernel holds the rest back
-constexpr double kForever = 1e9;  // seconds
+constexpr double kForever = 1e9;      // seconds
 // Spares the GETATTR that follows the LOOKUP of an open; the kernel makes a tick of it.
 constexpr double kMoment = 0.001;
 
@@ -112,7 +112,8 @@ void reply_attributes(fuse_req_t request, fuse_ino_t number) {
   const auto status = attributes_for(server_of(request), number, fuse_req_ctx(request)->pid);
   if (status) {
     const auto inode = inode_of_number(number);
-    fuse_reply_attr(request, &*status, inode ? attribute_timeout(*inode) : kForever);  // the root never changes
+    fuse_reply_attr(request, &*status,
+                    inode ? attribute_timeout(*inode) : kForever);  // the root never changes
   } else {
     reply_error(request, status);
   }
@@ -178,7 +179,8 @@ void refuse_create(fuse_req_t request, fuse_ino_t, const char*, mode_t, fuse_fil
 }
 
 // Nothing is cached: what the file shows changes when the device is bound.
-void open_shared(fuse_req_t request, HandleTable& table, const NodeId& node, const engine::OpenOptions& options) {
+void open_shared(fuse_req_t request, HandleTable& table, const NodeId& node,
+                 const engine::OpenOptions& options) {
   const auto number = table.open(node, options);
   if (!number) {
     reply_error(request, number);
@@ -188,7 +190,8 @@ void open_shared(fuse_req_t request, HandleTable& table, const NodeId& node, con
   answer.fh = *number;
   answer.open_flags = FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES;
   if (node.kind == NodeId::Kind::kControl) answer.open_flags |= FOPEN_NOFLUSH;  // nothing is kept of it
-  if (fuse_reply_buf(request, reinterpret_cast<const char*>(&answer), sizeof answer) != 0) table.close(*number);
+  if (fuse_reply_buf(request, reinterpret_cast<const char*>(&answer), sizeof answer) != 0)
+    table.close(*number);
 }
 
 void open(fuse_req_t request, fuse_ino_t number, fuse_file_info* file) {
@@ -273,8 +276,7 @@ void write(fuse_req_t request, fuse_ino_t, const char* bytes, size_t size, off_t
            fuse_file_info* file) {
   const Handle handle(request, file);
   if (!handle) return;
-  const auto put =
-      handle->write(static_cast<uint64_t>(offset), std::as_bytes(std::span(bytes, size)));
+  const auto put = handle->write(static_cast<uint64_t>(offset), std::as_bytes(std::span(bytes, size)));
   if (put) {
     fuse_reply_write(request, *put);
   } else {
@@ -340,10 +342,9 @@ void ioctl(fuse_req_t request, fuse_ino_t, unsigned command, void* argument, fus
   const Handle handle(request, file);
   if (!handle) return;
   auto result = handle->ioctl(call, caller);
-  after_drop(request, *handle,
-             [request, result = std::move(result), output = std::move(call.output)] {
-               reply_ioctl(request, result, output);
-             });
+  after_drop(request, *handle, [request, result = std::move(result), output = std::move(call.output)] {
+    reply_ioctl(request, result, output);
+  });
 }
 
 void opendir(fuse_req_t request, fuse_ino_t number, fuse_file_info* file) {
@@ -368,7 +369,8 @@ void readdir(fuse_req_t request, fuse_ino_t, size_t size, off_t offset, fuse_fil
   const auto add = [&](const std::string& name, const struct stat& status, off_t place) {
     if (place <= offset) return true;
     const size_t left = buffer.size() - used;
-    const size_t length = fuse_add_direntry(request, buffer.data() + used, left, name.c_str(), &status, place);
+    const size_t length =
+        fuse_add_direntry(request, buffer.data() + used, left, name.c_str(), &status, place);
     if (length > left) return false;
     used += length;
     return true;

@@ -36,7 +36,7 @@ class InstanceServer final : public engine::Observer {
     Fd channel;                        // /dev/fuse, mounted
     int user_namespace = -1;           // borrowed
     dev_t device = 0;                  // st_dev of everything in the mount
-    uid_t root_uid = 0;  // of the root directory
+    uid_t root_uid = 0;                // of the root directory
     gid_t root_gid = 0;
     Session::Shared session;
     uint64_t serials_from = 0;  // HandleTable's

@@ -97,7 +97,7 @@ class Session {
   std::vector<std::thread> threads_;
   Shared shared_;
   std::vector<std::byte> begun_reply_;  // to shared_.begun_with; set by resume()
-  std::mutex mutex_;  // guards serving_
+  std::mutex mutex_;                    // guards serving_
   std::condition_variable finished_;
   size_t serving_ = 0;  // threads that are not out of serve() yet
 };

@@ -40,7 +40,8 @@ struct stat attributes_of(const Inode& inode, const NodeAttributes& node) {
 namespace {
 
 // Lets a caller in to a kernel device. What only looks needs no leave: it will not get there.
-Result<void> admit(InstanceServer& server, const NodeId& node, uint64_t binding, pid_t caller, const Intent& intent) {
+Result<void> admit(InstanceServer& server, const NodeId& node, uint64_t binding, pid_t caller,
+                   const Intent& intent) {
   if (intent.looks) return {};
   // Of a process that we cannot see we could not tell when it is through.
   if (caller == 0) return fail(EACCES, "a caller of another pid namespace");
@@ -53,12 +54,14 @@ Result<void> admit(InstanceServer& server, const NodeId& node, uint64_t binding,
 Result<Inode> flavour_for(InstanceServer& server, const NodeAttributes& known, pid_t caller) {
   const Intent intent = caller != 0 ? intent_of(caller) : Intent{};
   if (known.binding) {
-    if (auto admitted = admit(server, known.id, *known.binding, caller, intent); !admitted) return propagate(admitted);
+    if (auto admitted = admit(server, known.id, *known.binding, caller, intent); !admitted)
+      return propagate(admitted);
     return Inode{known.id, Flavour::kKernel, *known.binding};
   }
   // A server of kernel devices is mounted where device nodes work: nobody must get as far as the device number.
-  const bool opens =
-      server.handles() != nullptr ? !intent.looks : intent.opens || (caller != 0 && takes_image_files_only(caller));
+  const bool opens = server.handles() != nullptr
+                         ? !intent.looks
+                         : intent.opens || (caller != 0 && takes_image_files_only(caller));
   return Inode{known.id, opens ? Flavour::kFile : Flavour::kDevice};
 }
 
@@ -68,7 +71,8 @@ Result<struct stat> attributes_for(InstanceServer& server, uint64_t number, pid_
   const auto known = inode ? server.engine().attributes(inode->node) : std::nullopt;
   if (!known) return fail(ENOENT, "inode {}", number);
   if (inode->flavour == Flavour::kKernel) {
-    if (!known->binding || (*known->binding & UINT32_MAX) != inode->binding) return fail(ESTALE, "inode {}", number);
+    if (!known->binding || (*known->binding & UINT32_MAX) != inode->binding)
+      return fail(ESTALE, "inode {}", number);
     auto admitted = admit(server, inode->node, *known->binding, caller, intent_of(caller));
     if (!admitted) return propagate(admitted);
   } else if (server.handles() != nullptr && inode->flavour == Flavour::kDevice &&

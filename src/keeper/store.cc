@@ -135,7 +135,8 @@ Result<void> Store::read_answers(uint64_t until) {
   return {};
 }
 
-Result<Store::Ticket> Store::put_ahead(std::string_view name, std::string_view payload, std::span<const int> fds) {
+Result<Store::Ticket> Store::put_ahead(std::string_view name, std::string_view payload,
+                                       std::span<const int> fds) {
   if (fds.size() > kMostFdsOfItem) return fail(EMSGSIZE, "keep '{}': {} descriptors", name, fds.size());
   const std::lock_guard lock(mutex_);
   if (auto told = tell_locked(Act::kPut, {name, payload, static_cast<uint32_t>(fds.size())}, fds); !told) {

@@ -145,14 +145,16 @@ Result<Fd> take_backing(const KernelEngine& engine, int fd, const engine::Caller
   if (!S_ISREG(status.st_mode)) return fail(EINVAL, "neither a regular file nor a block device");
   // Its server could keep the kernel waiting in the middle of a write-back, and sync(2) on the host with it.
   if (is_fuse && !engine.options().fuse_backing) return fail(EOPNOTSUPP, "a file of a FUSE file system");
-  if (file_system.f_type == OVERLAYFS_SUPER_MAGIC && !engine.options().fuse_backing && !reaches_blocks(file->get())) {
-    return fail(EOPNOTSUPP, "a file of an overlay whose layer tells no blocks, and may be a FUSE file system");
+  if (file_system.f_type == OVERLAYFS_SUPER_MAGIC && !engine.options().fuse_backing &&
+      !reaches_blocks(file->get())) {
+    return fail(EOPNOTSUPP,
+                "a file of an overlay whose layer tells no blocks, and may be a FUSE file system");
   }
   return file;
 }
 
 Result<Bound> bind_device(KernelEngine& engine, uint32_t number, const engine::OpenOptions& options,
-                   const loop_config& config, const engine::Caller& caller) {
+                          const loop_config& config, const engine::Caller& caller) {
   const int fd = static_cast<int>(config.fd);
   auto file = take_backing(engine, fd, caller);
   if (!file) return propagate(file);
@@ -175,7 +177,8 @@ Result<Bound> bind_device(KernelEngine& engine, uint32_t number, const engine::O
     return propagate(bound);
   }
   const std::string& worker = engine.options().partition_worker;
-  if ((config.info.lo_flags & LO_FLAGS_PARTSCAN) != 0 && !worker.empty()) (void)add_partitions(*bound->binding, worker);
+  if ((config.info.lo_flags & LO_FLAGS_PARTSCAN) != 0 && !worker.empty())
+    (void)add_partitions(*bound->binding, worker);
   turn.succeeded(bound->binding);
   return bound;
 }

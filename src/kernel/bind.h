@@ -17,7 +17,7 @@ struct Bound {
 // `options`, asks for. On return the device is bound and recorded, and the node leads to it.
 // Errors: those of loop(4); EOPNOTSUPP for a file whose file system is a FUSE program, unless allowed.
 Result<Bound> bind_device(KernelEngine& engine, uint32_t number, const engine::OpenOptions& options,
-                   const loop_config& config, const engine::Caller& caller);
+                          const loop_config& config, const engine::Caller& caller);
 
 // The file behind the caller's descriptor, as it may be bound. Errors: EBADF, EINVAL, EOPNOTSUPP.
 Result<Fd> take_backing(const KernelEngine& engine, int fd, const engine::Caller& caller);

@@ -33,11 +33,11 @@ Result<std::shared_ptr<Binding>> Binding::of(uint32_t number, int device, std::s
   if (!sequence) return propagate(sequence);
   auto token = sys::LoopBinding::watch(number);
   if (!token) return fail(ENXIO, "loop{}: not bound", number);
-  return std::shared_ptr<Binding>(
-      new Binding(number, *sequence, std::move(*token), std::move(backing_path)));
+  return std::shared_ptr<Binding>(new Binding(number, *sequence, std::move(*token), std::move(backing_path)));
 }
 
-Result<std::shared_ptr<Binding>> Binding::again(uint32_t number, uint64_t sequence, std::string backing_path) {
+Result<std::shared_ptr<Binding>> Binding::again(uint32_t number, uint64_t sequence,
+                                                std::string backing_path) {
   auto token = sys::LoopBinding::watch(number);
   if (!token) return fail(ENXIO, "loop{}: not bound", number);
   const auto facts = sys::loop_facts(number);

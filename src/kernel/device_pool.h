@@ -1,11 +1,11 @@
 // The kernel loop devices that the daemon makes, all numbered from one number on.
 #pragma once
 
+#include <condition_variable>
 #include <cstdint>
 #include <memory>
 #include <mutex>
 #include <thread>
-#include <condition_variable>
 #include <vector>
 
 #include "base/error.h"

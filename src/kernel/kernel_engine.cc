@@ -127,7 +127,8 @@ DeviceRecord KernelEngine::record_of(const Slot& slot) const {
   return record;
 }
 
-Result<DeviceRecord> KernelEngine::record_with(uint32_t number, const std::optional<BindingRecord>& binding) const {
+Result<DeviceRecord> KernelEngine::record_with(uint32_t number,
+                                               const std::optional<BindingRecord>& binding) const {
   const auto found = slots_.find(number);
   if (found == slots_.end()) return fail(ENXIO, "loop{}", number);
   DeviceRecord record = record_of(found->second);
@@ -174,7 +175,8 @@ Result<uint32_t> KernelEngine::make(std::optional<uint32_t> number) {
   }
   slot.owners[0] = new_owner();
   if (options_.journal) {
-    if (auto recorded = options_.journal->put(record_of(slot)); !recorded) return fail(ENOSPC, "loop{}", chosen);
+    if (auto recorded = options_.journal->put(record_of(slot)); !recorded)
+      return fail(ENOSPC, "loop{}", chosen);
   }
   slots_[chosen] = std::move(slot);
   tell("add", chosen, 0);
@@ -375,9 +377,11 @@ Result<void> KernelEngine::admit(NodeId id, uint64_t binding, const Visitor& vis
     if (slot) current = slot->binding;
   }
   const auto minor_number = static_cast<unsigned>(binding & ((1U << kMinorBits) - 1));
-  if (!current || binding_id(current->sequence(), minor_number) != binding) return fail(ESTALE, "open {}", id.name());
+  if (!current || binding_id(current->sequence(), minor_number) != binding)
+    return fail(ESTALE, "open {}", id.name());
   const bool escorted = visitor.in_open && options_.escorts;
-  if (escorted && options_.escorts->is_under_way(visitor.tid, current.get(), id.partition, minor_number)) return {};
+  if (escorted && options_.escorts->is_under_way(visitor.tid, current.get(), id.partition, minor_number))
+    return {};
   auto pass = current->pass(id.partition, minor_number);
   if (!pass) return propagate(pass);
   if (escorted && options_.escorts->begin(visitor.tid, *pass)) return {};
@@ -416,7 +420,8 @@ void KernelEngine::sweep() {
 
 KernelEngine::Numbers KernelEngine::numbers() {
   const std::lock_guard lock(mutex_);
-  const auto bound = std::ranges::count_if(slots_, [](const auto& slot) { return slot.second.binding != nullptr; });
+  const auto bound =
+      std::ranges::count_if(slots_, [](const auto& slot) { return slot.second.binding != nullptr; });
   return {static_cast<unsigned>(slots_.size()), static_cast<unsigned>(bound)};
 }
 

@@ -51,17 +51,17 @@ struct Slot {
 class KernelEngine final : public engine::Engine, public std::enable_shared_from_this<KernelEngine> {
  public:
   struct Options {
-    DevicePool* pool = nullptr;   // borrowed
-    OpenWatch* watch = nullptr;   // borrowed
-    Journal* journal = nullptr;   // borrowed; may be null
+    DevicePool* pool = nullptr;           // borrowed
+    OpenWatch* watch = nullptr;           // borrowed
+    Journal* journal = nullptr;           // borrowed; may be null
     std::shared_ptr<base::Lane> closing;  // where devices are closed
     std::shared_ptr<Escorts> escorts;     // may be null
     std::optional<uint32_t> max;
     uid_t uid = 0;  // of the nodes, in the first user namespace
     gid_t gid = 0;
     mode_t mode = 0600;
-    bool fuse_backing = false;  // whether files of FUSE file systems may be bound
-    std::string partition_worker;  // program that reads partition tables; empty: the kernel does
+    bool fuse_backing = false;               // whether files of FUSE file systems may be bound
+    std::string partition_worker;            // program that reads partition tables; empty: the kernel does
     std::function<Result<Charge>()> charge;  // for one more device; may be unset
     std::function<void(const char* event, uint32_t number, uint32_t kernel_device)> tell;  // may be unset
   };

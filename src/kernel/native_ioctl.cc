@@ -168,7 +168,8 @@ Result<int> native_ioctl(NodeHandle& handle, engine::IoctlRequest& request, cons
   const auto device = handle.native();
   const Call call{handle, device ? device->get() : -1, request, caller};
   // The table was made for 64-bit programs: others go to the device itself, where the kernel translates.
-  if (request.compat && !entry->free_too) return fail(ENOTTY, "ioctl {:#x} of a 32-bit program", request.command);
+  if (request.compat && !entry->free_too)
+    return fail(ENOTTY, "ioctl {:#x} of a 32-bit program", request.command);
   if (auto allowed = may(call, entry->right); !allowed) return propagate(allowed);
   if (device) return entry->function(call);
   if (!entry->free_too) return fail(ENXIO, "ioctl {:#x}: not bound", request.command);

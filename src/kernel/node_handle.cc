@@ -13,13 +13,14 @@
 
 namespace loopfs::kernel {
 
-NodeHandle::NodeHandle(std::shared_ptr<KernelEngine> engine, uint32_t number, const engine::OpenOptions& options)
+NodeHandle::NodeHandle(std::shared_ptr<KernelEngine> engine, uint32_t number,
+                       const engine::OpenOptions& options)
     : engine_(std::move(engine)), number_(number), options_(options) {
   if (engine_->options().journal) engine_->options().journal->note_open(options_.handle);
 }
 
-NodeHandle::NodeHandle(std::shared_ptr<KernelEngine> engine, uint32_t number, const engine::OpenOptions& options,
-                       Fd native)
+NodeHandle::NodeHandle(std::shared_ptr<KernelEngine> engine, uint32_t number,
+                       const engine::OpenOptions& options, Fd native)
     : engine_(std::move(engine)), number_(number), options_(options), recorded_(native.valid()) {
   if (native.valid()) native_ = std::make_shared<Fd>(std::move(native));
 }
@@ -120,8 +121,7 @@ Result<void> NodeHandle::allocate(int mode, uint64_t offset, uint64_t length) {
 
 void NodeHandle::descriptor_closing() {
   engine_->closing(number_);
-  constexpr unsigned kAll =
-      SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+  constexpr unsigned kAll = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
   if (written_.exchange(false)) {
     if (const auto device = native()) (void)::sync_file_range(device->get(), 0, 0, kAll);
   }
@@ -141,7 +141,8 @@ Result<int> NodeHandle::ioctl(engine::IoctlRequest& request, const engine::Calle
   auto result = native_ioctl(*this, request, caller);
   if (request.command == LOOP_CLR_FD && result) cleared_ = true;
   // Cleared by the server that was killed.
-  const bool cleared = request.resent && request.command == LOOP_CLR_FD && !result && result.error().code == ENXIO;
+  const bool cleared =
+      request.resent && request.command == LOOP_CLR_FD && !result && result.error().code == ENXIO;
   return cleared ? Result<int>(0) : result;
 }
 
@@ -149,7 +150,8 @@ Result<int> ControlHandle::ioctl(engine::IoctlRequest& request, const engine::Ca
   const int64_t number = static_cast<int>(request.argument);  // the kernel's loop_add(int)
   switch (request.command) {
     case LOOP_CTL_ADD:
-      if (request.resent && number >= 0 && engine_->attributes(NodeId::of_device(static_cast<uint32_t>(number)))) {
+      if (request.resent && number >= 0 &&
+          engine_->attributes(NodeId::of_device(static_cast<uint32_t>(number)))) {
         return static_cast<int>(number);
       }
       return engine_->add(number);

@@ -16,7 +16,8 @@ class NodeHandle final : public engine::OpenNode {
  public:
   NodeHandle(std::shared_ptr<KernelEngine> engine, uint32_t number, const engine::OpenOptions& options);
   // An earlier server's, which the journal has; `native`: its descriptor of the kernel device, or none.
-  NodeHandle(std::shared_ptr<KernelEngine> engine, uint32_t number, const engine::OpenOptions& options, Fd native);
+  NodeHandle(std::shared_ptr<KernelEngine> engine, uint32_t number, const engine::OpenOptions& options,
+             Fd native);
   ~NodeHandle() override;
 
   NodeId id() const override { return NodeId::of_device(number_); }

@@ -90,8 +90,9 @@ void OpenWatch::run() {
       changed_.wait(lock);
       continue;
     }
-    const auto soonest = std::ranges::min_element(
-        entries_, {}, [](const auto& entry) { return entry.second.next; })->second.next;
+    const auto soonest = std::ranges::min_element(entries_, {}, [](const auto& entry) {
+                           return entry.second.next;
+                         })->second.next;
     changed_.wait_until(lock, soonest);
     const auto now = Clock::now();
     std::vector<Entry> past;
@@ -103,7 +104,8 @@ void OpenWatch::run() {
         past.push_back(std::move(watched));
         entry = entries_.erase(entry);
       } else {
-        watched.pause = std::min(watched.pause * 2, now - watched.since < kShortTime ? kShortPause : kLongestPause);
+        watched.pause =
+            std::min(watched.pause * 2, now - watched.since < kShortTime ? kShortPause : kLongestPause);
         watched.next = now + watched.pause;
         ++entry;
       }

@@ -39,7 +39,8 @@ std::string read_answer(int pipe) {
   std::string answer;
   const auto deadline = std::chrono::steady_clock::now() + kPatience;
   while (answer.size() < kMostAnswer) {
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
     pollfd wait{pipe, POLLIN, 0};
     if (left.count() <= 0 || ::poll(&wait, 1, static_cast<int>(left.count())) <= 0) return {};
     char piece[4096];
@@ -83,7 +84,8 @@ Result<void> add_partitions(const Binding& binding, const std::string& program) 
   auto answer = ask_worker(device->get(), program);
   if (!answer) return propagate(answer);
   std::istringstream lines(*answer);
-  for (sys::PartitionEdit edit{.operation = BLKPG_ADD_PARTITION}; lines >> edit.number >> edit.start >> edit.length;) {
+  for (sys::PartitionEdit edit{.operation = BLKPG_ADD_PARTITION};
+       lines >> edit.number >> edit.start >> edit.length;) {
     if (edit.number < 1 || edit.number > static_cast<int>(instance::kMostPartitions)) continue;
     (void)sys::edit_partition(device->get(), edit);  // the kernel checks the rest
   }
@@ -93,7 +95,8 @@ Result<void> add_partitions(const Binding& binding, const std::string& program) 
 int scan_standard_input() {
   uint64_t size = 0;
   int block_size = 0;
-  if (::ioctl(STDIN_FILENO, BLKGETSIZE64, &size) != 0 || ::ioctl(STDIN_FILENO, BLKSSZGET, &block_size) != 0) return 1;
+  if (::ioctl(STDIN_FILENO, BLKGETSIZE64, &size) != 0 || ::ioctl(STDIN_FILENO, BLKSSZGET, &block_size) != 0)
+    return 1;
   const rlimit memory{256U << 20, 256U << 20}, time{5, 5}, files{8, 8};
   ::setrlimit(RLIMIT_AS, &memory);
   ::setrlimit(RLIMIT_CPU, &time);

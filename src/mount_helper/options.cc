@@ -10,13 +10,16 @@ namespace loopfs::mount_helper {
 namespace {
 
 // Options of mount(8) and fstab(5) that are not for the file system, or what we do anyway.
-constexpr std::string_view kIgnored[] = {"rw",       "defaults", "auto",   "noauto", "nofail", "nosuid", "noexec",
-                                         "user",     "nouser",   "users",  "owner",  "group",  "_netdev", "dev",
-                                         "relatime", "suid",     "exec",   "async",  "atime",  "diratime", "silent"};
+constexpr std::string_view kIgnored[] = {"rw",      "defaults", "auto",     "noauto", "nofail", "nosuid",
+                                         "noexec",  "user",     "nouser",   "users",  "owner",  "group",
+                                         "_netdev", "dev",      "relatime", "suid",   "exec",   "async",
+                                         "atime",   "diratime", "silent"};
 
 constexpr std::pair<std::string_view, uint64_t> kAttributes[] = {
-    {"ro", MOUNT_ATTR_RDONLY},           {"nodev", MOUNT_ATTR_NODEV},
-    {"noatime", MOUNT_ATTR_NOATIME},     {"strictatime", MOUNT_ATTR_STRICTATIME},
+    {"ro", MOUNT_ATTR_RDONLY},
+    {"nodev", MOUNT_ATTR_NODEV},
+    {"noatime", MOUNT_ATTR_NOATIME},
+    {"strictatime", MOUNT_ATTR_STRICTATIME},
     {"nodiratime", MOUNT_ATTR_NODIRATIME},
 };
 
@@ -43,8 +46,10 @@ Result<void> set_value(Options& options, std::string_view key, std::string_view 
     std::optional<uint32_t>& target;
     int base;
   };
-  const Number numbers[] = {
-      {"max", options.max, 10}, {"uid", options.uid, 10}, {"gid", options.gid, 10}, {"mode", options.mode, 8}};
+  const Number numbers[] = {{"max", options.max, 10},
+                            {"uid", options.uid, 10},
+                            {"gid", options.gid, 10},
+                            {"mode", options.mode, 8}};
   for (const Number& number : numbers) {
     if (key != number.key) continue;
     auto parsed = to_number(key, value, number.base);
@@ -72,7 +77,8 @@ Result<void> set_option(Options& options, std::string_view word) {
     return {};
   }
   const size_t equals = word.find('=');
-  if (equals != std::string_view::npos) return set_value(options, word.substr(0, equals), word.substr(equals + 1));
+  if (equals != std::string_view::npos)
+    return set_value(options, word.substr(0, equals), word.substr(equals + 1));
   if (options.sloppy || word.starts_with("x-") || word.starts_with("X-")) return {};
   return fail(EINVAL, "unknown option {}: known are max, uid, gid, mode, engine, socket", word);
 }
@@ -94,18 +100,24 @@ Result<Options> parse(const std::vector<std::string>& words) {
   std::vector<std::string> places, lists;
   for (size_t i = 0; i < words.size(); ++i) {
     const std::string& word = words[i];
-    if (word == "--help" || word == "-h") options.help = true;
-    else if (word == "--version" || word == "-V") options.version = true;
-    else if (word.size() < 2 || word[0] != '-') places.push_back(word);
+    if (word == "--help" || word == "-h")
+      options.help = true;
+    else if (word == "--version" || word == "-V")
+      options.version = true;
+    else if (word.size() < 2 || word[0] != '-')
+      places.push_back(word);
     else if (word == "-o" || word == "-t" || word == "-N") {
       if (++i == words.size()) return fail(EINVAL, "{} needs an argument", word);
       if (word == "-o") lists.push_back(words[i]);
       if (word == "-N") return fail(EINVAL, "-N: run mount inside the namespace instead");
     } else {
       for (const char flag : std::string_view(word).substr(1)) {
-        if (flag == 's') options.sloppy = true;
-        else if (flag == 'f') options.fake = true;
-        else if (flag != 'n' && flag != 'v') return fail(EINVAL, "unknown option {}", word);
+        if (flag == 's')
+          options.sloppy = true;
+        else if (flag == 'f')
+          options.fake = true;
+        else if (flag != 'n' && flag != 'v')
+          return fail(EINVAL, "unknown option {}", word);
       }
     }
   }

@@ -7,7 +7,8 @@ namespace loopfs::mount_helper {
 namespace {
 
 TEST(Options, AsMountPassesThem) {
-  const auto options = parse({"none", "/dev/loopfs", "-n", "-o", "rw,nosuid,max=3,uid=5,gid=6,mode=0660,engine=kernel"});
+  const auto options =
+      parse({"none", "/dev/loopfs", "-n", "-o", "rw,nosuid,max=3,uid=5,gid=6,mode=0660,engine=kernel"});
   ASSERT_TRUE(options);
   EXPECT_EQ(options->directory, "/dev/loopfs");
   EXPECT_EQ(options->max, 3u);

@@ -35,7 +35,8 @@ ExecFailure explain_exec_failure(const std::string& program, int code) {
   if (!found && !named && (code == ENOENT || code == EACCES || code == ENOTDIR)) {
     return {kNotFound, "command not found"};
   }
-  if (code != ENOENT) return {kCannotExecute, strerrordesc_np(code) ? strerrordesc_np(code) : "unknown error"};
+  if (code != ENOENT)
+    return {kCannotExecute, strerrordesc_np(code) ? strerrordesc_np(code) : "unknown error"};
   return {kNotFound, found ? "its interpreter is missing" : strerrordesc_np(code)};
 }
 

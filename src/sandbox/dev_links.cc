@@ -10,7 +10,9 @@
 namespace loopfs::sandbox {
 namespace {
 
-std::string target_of(const std::string& name) { return "loopfs/" + name; }
+std::string target_of(const std::string& name) {
+  return "loopfs/" + name;
+}
 
 bool is_our_link(int directory, const std::string& name) {
   const std::string target = target_of(name);

@@ -20,11 +20,12 @@ namespace loopfs::sandbox {
 namespace {
 
 // Nodes that are safe in anyone's hands, or that their mode protects. Left out where the host has none.
-constexpr const char* kNodes[] = {"null", "zero", "full", "random", "urandom", "tty", "fuse", "kvm", "net/tun"};
+constexpr const char* kNodes[] = {"null", "zero", "full", "random", "urandom",
+                                  "tty",  "fuse", "kvm",  "net/tun"};
 
 constexpr std::pair<const char*, const char*> kLinks[] = {
-    {"fd", "/proc/self/fd"},       {"stdin", "/proc/self/fd/0"},  {"stdout", "/proc/self/fd/1"},
-    {"stderr", "/proc/self/fd/2"}, {"core", "/proc/kcore"},       {"ptmx", "pts/ptmx"},
+    {"fd", "/proc/self/fd"},       {"stdin", "/proc/self/fd/0"}, {"stdout", "/proc/self/fd/1"},
+    {"stderr", "/proc/self/fd/2"}, {"core", "/proc/kcore"},      {"ptmx", "pts/ptmx"},
 };
 
 struct HostMount {
@@ -94,14 +95,16 @@ Result<void> make_mount_point(int dev, const HostMount& host) {
 }
 
 // Mount tables show a source: the type, as everywhere.
-Result<Fd> mount_virtual_named(const std::string& type, std::vector<std::pair<std::string, std::string>> parameters,
+Result<Fd> mount_virtual_named(const std::string& type,
+                               std::vector<std::pair<std::string, std::string>> parameters,
                                uint64_t attributes) {
   parameters.emplace_back("source", type);
   return sys::mount_virtual(type, parameters, attributes);
 }
 
 Result<void> mount_new(int dev, const char* type, const std::string& name,
-                       const std::vector<std::pair<std::string, std::string>>& parameters, uint64_t attributes) {
+                       const std::vector<std::pair<std::string, std::string>>& parameters,
+                       uint64_t attributes) {
   if (auto made = make_directory(dev, name, 0755); !made) return made;
   auto mount = mount_virtual_named(type, parameters, attributes);
   if (!mount) return propagate(mount);
@@ -117,7 +120,8 @@ Result<void> fill(int dev) {
     if (auto made = make_directory(dev, name, hidden ? 0700 : 0755); !made) return made;
   }
   const uint64_t safe = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC;
-  auto pts = mount_new(dev, "devpts", "pts", {{"newinstance", ""}, {"ptmxmode", "0666"}, {"mode", "0620"}}, safe);
+  auto pts =
+      mount_new(dev, "devpts", "pts", {{"newinstance", ""}, {"ptmxmode", "0666"}, {"mode", "0620"}}, safe);
   if (!pts) return pts;
   return mount_new(dev, "tmpfs", "shm", {{"mode", "1777"}}, safe | MOUNT_ATTR_NODEV);
 }

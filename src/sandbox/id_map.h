@@ -31,9 +31,9 @@ std::optional<std::vector<IdRange>> parse_id_map(std::string_view text);
 // One way to fill the maps of a new user namespace in which the caller is root.
 struct IdMapPlan {
   enum class Method {
-    kDirect,  // the caller has the ids: it writes the maps itself
-    kHelpers, // newuidmap and newgidmap
-    kSingle,  // one id, which needs setgroups(2) to be denied
+    kDirect,   // the caller has the ids: it writes the maps itself
+    kHelpers,  // newuidmap and newgidmap
+    kSingle,   // one id, which needs setgroups(2) to be denied
   };
   Method method = Method::kSingle;
   std::vector<IdRange> users;
@@ -43,7 +43,7 @@ struct IdMapPlan {
 struct IdFacts {
   uid_t uid = 0;  // effective
   gid_t gid = 0;
-  std::vector<IdRange> user_map;   // /proc/self/uid_map
+  std::vector<IdRange> user_map;  // /proc/self/uid_map
   std::vector<IdRange> group_map;
   std::vector<SubordinateRange> subordinate_users;
   std::vector<SubordinateRange> subordinate_groups;

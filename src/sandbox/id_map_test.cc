@@ -17,16 +17,17 @@ TEST(SubordinateIds, AreFoundByNameAndByNumber) {
       "alice:200000:1000\n"
       "1000:300000:10\n"
       "alice:400000:5";
-  EXPECT_THAT(parse_subordinate_ids(text, "alice", 1000),
-              ElementsAre(SubordinateRange{200000, 1000}, SubordinateRange{300000, 10},
-                          SubordinateRange{400000, 5}));
+  EXPECT_THAT(
+      parse_subordinate_ids(text, "alice", 1000),
+      ElementsAre(SubordinateRange{200000, 1000}, SubordinateRange{300000, 10}, SubordinateRange{400000, 5}));
   EXPECT_THAT(parse_subordinate_ids(text, "bob", 7), IsEmpty());
 }
 
 TEST(SubordinateIds, LeavesOutWhatIsNoRange) {
   EXPECT_THAT(parse_subordinate_ids("", "a", 1), IsEmpty());
-  EXPECT_THAT(parse_subordinate_ids("a\na:\na:1\na:1:\na:x:5\na:1:-5\na:1:5:6\na:1:0\n:1:1\n# a:1:1\n", "a", 1),
-              IsEmpty());
+  EXPECT_THAT(
+      parse_subordinate_ids("a\na:\na:1\na:1:\na:x:5\na:1:-5\na:1:5:6\na:1:0\n:1:1\n# a:1:1\n", "a", 1),
+      IsEmpty());
   EXPECT_THAT(parse_subordinate_ids("a:4294967290:100\na:99999999999:1\n", "a", 1), IsEmpty());
   // A user without a name has an empty one here: it must not match a line without an owner.
   EXPECT_THAT(parse_subordinate_ids(":5:5\n", "", 1), IsEmpty());
@@ -34,7 +35,8 @@ TEST(SubordinateIds, LeavesOutWhatIsNoRange) {
 
 TEST(IdMap, ReadsTheKernelsFormat) {
   EXPECT_THAT(*parse_id_map("         0          0 4294967295\n"), ElementsAre(IdRange{0, 0, 4294967295u}));
-  EXPECT_THAT(*parse_id_map("0 1000 1\n1 100000 65536\n"), ElementsAre(IdRange{0, 1000, 1}, IdRange{1, 100000, 65536}));
+  EXPECT_THAT(*parse_id_map("0 1000 1\n1 100000 65536\n"),
+              ElementsAre(IdRange{0, 1000, 1}, IdRange{1, 100000, 65536}));
   EXPECT_THAT(*parse_id_map(""), IsEmpty());
   EXPECT_FALSE(parse_id_map("0 1000\n"));
   EXPECT_FALSE(parse_id_map("0 1000 1 1\n"));
@@ -77,7 +79,8 @@ TEST(Plan, AUserGetsTheSubordinateIdsBehindItsOwn) {
   const auto plans = plan_id_maps(facts);
   ASSERT_THAT(plans, SizeIs(2));
   EXPECT_EQ(plans[0].method, Method::kHelpers);
-  EXPECT_THAT(plans[0].users, ElementsAre(IdRange{0, 1000, 1}, IdRange{1, 100000, 10}, IdRange{11, 500000, 20}));
+  EXPECT_THAT(plans[0].users,
+              ElementsAre(IdRange{0, 1000, 1}, IdRange{1, 100000, 10}, IdRange{11, 500000, 20}));
   EXPECT_THAT(plans[0].groups, ElementsAre(IdRange{0, 1001, 1}, IdRange{1, 200000, 30}));
 }
 

@@ -12,7 +12,7 @@
 namespace loopfs::sandbox {
 namespace {
 
-constexpr int kTaken[] = {SIGTERM, SIGHUP,  SIGINT,  SIGQUIT, SIGUSR1, SIGUSR2,
+constexpr int kTaken[] = {SIGTERM,  SIGHUP,  SIGINT,  SIGQUIT, SIGUSR1, SIGUSR2,
                           SIGWINCH, SIGCONT, SIGTSTP, SIGTTIN, SIGTTOU};
 constexpr int kInterruptions[] = {SIGTERM, SIGHUP, SIGINT, SIGQUIT};
 
@@ -31,7 +31,8 @@ Result<SignalQueue> SignalQueue::create(sigset_t* before) {
   sigset_t taken;
   ::sigemptyset(&taken);
   for (const int signal : kTaken) ::sigaddset(&taken, signal);
-  if (const int code = ::pthread_sigmask(SIG_BLOCK, &taken, before); code != 0) return fail(code, "pthread_sigmask");
+  if (const int code = ::pthread_sigmask(SIG_BLOCK, &taken, before); code != 0)
+    return fail(code, "pthread_sigmask");
   Fd fd(::signalfd(-1, &taken, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!fd.valid()) return errno_fail("signalfd");
   return SignalQueue(std::move(fd));

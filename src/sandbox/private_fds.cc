@@ -31,7 +31,9 @@ std::vector<int> open_fds() {
   return found;
 }
 
-bool contains(const std::vector<int>& fds, int fd) { return std::find(fds.begin(), fds.end(), fd) != fds.end(); }
+bool contains(const std::vector<int>& fds, int fd) {
+  return std::find(fds.begin(), fds.end(), fd) != fds.end();
+}
 
 }  // namespace
 

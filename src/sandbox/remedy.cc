@@ -24,7 +24,8 @@ std::string remedy_for_namespace(int code, const MachineFacts& facts) {
   if (facts.unprivileged_userns_clone && *facts.unprivileged_userns_clone == 0) {
     return "as root, sysctl -w kernel.unprivileged_userns_clone=1";
   }
-  return "user namespaces are forbidden here: in a container, allow them (--security-opt seccomp=unconfined); in a "
+  return "user namespaces are forbidden here: in a container, allow them (--security-opt "
+         "seccomp=unconfined); in a "
          "chroot, run loopfs outside of it";
 }
 
@@ -50,7 +51,8 @@ std::string remedy_for(int code, Step step, const MachineFacts& facts) {
   // AppArmor lets the namespace be made and then denies what root in it may do.
   const bool denied = code == EPERM || code == EACCES;
   if (denied && step != Step::kOpenFuse && facts.apparmor_restricts_userns.value_or(0) != 0) {
-    return "AppArmor restricts user namespaces: as root, sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or "
+    return "AppArmor restricts user namespaces: as root, sysctl -w "
+           "kernel.apparmor_restrict_unprivileged_userns=0, or "
            "give loopfs a profile with 'userns,'";
   }
   switch (step) {
@@ -64,14 +66,18 @@ std::string remedy_for(int code, Step step, const MachineFacts& facts) {
                       "seccomp=unconfined --security-opt apparmor=unconfined"
                     : "";
     case Step::kMount:
-      return denied ? "a security module or a container's seccomp profile forbids mount in user namespaces" : "";
+      return denied ? "a security module or a container's seccomp profile forbids mount in user namespaces"
+                    : "";
     case Step::kMountProc:
-      return denied ? "parts of /proc are masked here, so the kernel allows no new one: start the container with "
+      return denied ? "parts of /proc are masked here, so the kernel allows no new one: start the container "
+                      "with "
                       "--security-opt systempaths=unconfined (podman: --security-opt unmask=ALL)"
                     : "";
     case Step::kIdMaps:
       // verify_root_map() in kernel/user_namespace.c
-      return denied && facts.root ? "root needs CAP_SETFCAP for it: start the container with --cap-add SETFCAP" : "";
+      return denied && facts.root
+                 ? "root needs CAP_SETFCAP for it: start the container with --cap-add SETFCAP"
+                 : "";
   }
   return {};
 }
@@ -79,8 +85,7 @@ std::string remedy_for(int code, Step step, const MachineFacts& facts) {
 MachineFacts read_machine_facts() {
   return {read_number("/proc/sys/user/max_user_namespaces"),
           read_number("/proc/sys/kernel/unprivileged_userns_clone"),
-          read_number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns"),
-          ::geteuid() == 0};
+          read_number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns"), ::geteuid() == 0};
 }
 
 Error with_remedy(const Error& error, Step step, const MachineFacts& facts) {

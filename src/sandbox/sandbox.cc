@@ -202,7 +202,9 @@ void State::kill_init() {
 
 Sandbox::Sandbox(std::unique_ptr<State> state) : state_(std::move(state)) {}
 
-Sandbox::~Sandbox() { state_->kill_init(); }
+Sandbox::~Sandbox() {
+  state_->kill_init();
+}
 
 Result<std::unique_ptr<Sandbox>> Sandbox::prepare(Options options) {
   if (options.command.empty()) return fail(EINVAL, "no command");
@@ -232,13 +234,27 @@ Result<std::unique_ptr<Sandbox>> Sandbox::prepare(Options options) {
   return sandbox;
 }
 
-std::vector<Fd> Sandbox::take_instance_channels() { return std::exchange(state_->instance_channels, {}); }
-std::vector<Fd> Sandbox::take_view_channels() { return std::exchange(state_->view_channels, {}); }
-int Sandbox::dev_directory() const { return state_->dev.get(); }
-int Sandbox::user_namespace() const { return state_->user_namespace.get(); }
-int Sandbox::init_pidfd() const { return state_->init.get(); }
-dev_t Sandbox::instance_device() const { return state_->device; }
-uint64_t Sandbox::instance_id() const { return state_->instance; }
+std::vector<Fd> Sandbox::take_instance_channels() {
+  return std::exchange(state_->instance_channels, {});
+}
+std::vector<Fd> Sandbox::take_view_channels() {
+  return std::exchange(state_->view_channels, {});
+}
+int Sandbox::dev_directory() const {
+  return state_->dev.get();
+}
+int Sandbox::user_namespace() const {
+  return state_->user_namespace.get();
+}
+int Sandbox::init_pidfd() const {
+  return state_->init.get();
+}
+dev_t Sandbox::instance_device() const {
+  return state_->device;
+}
+uint64_t Sandbox::instance_id() const {
+  return state_->instance;
+}
 
 Result<void> Sandbox::attach_views() {
   auto attached = state_->ask(Act::kAttachViews, Act::kDone);
@@ -285,7 +301,8 @@ void follow_stop(State& state) {
 Result<int> Sandbox::wait() {
   State& state = *state_;
   for (;;) {
-    pollfd poll_fds[] = {{state.init.get(), POLLIN, 0}, {state.queue->fd(), POLLIN, 0}, {state.control.get(), POLLIN, 0}};
+    pollfd poll_fds[] = {
+        {state.init.get(), POLLIN, 0}, {state.queue->fd(), POLLIN, 0}, {state.control.get(), POLLIN, 0}};
     if (::poll(poll_fds, 3, -1) < 0 && errno != EINTR) return errno_fail("poll");
     if (poll_fds[0].revents) break;
     while (const auto signal = state.queue->next()) {

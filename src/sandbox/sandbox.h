@@ -37,8 +37,8 @@ struct Options {
   std::vector<std::string> command;  // argv; looked up in PATH inside the sandbox
   std::string root;                  // directory that becomes "/"; empty: the caller's file system
   std::vector<Bind> binds;
-  std::vector<ViewMount> views;      // targets that do not exist are left out
-  unsigned channels = 8;             // /dev/fuse descriptors of the instance, one a server thread
+  std::vector<ViewMount> views;  // targets that do not exist are left out
+  unsigned channels = 8;         // /dev/fuse descriptors of the instance, one a server thread
   unsigned view_channels = 2;
 
   // Makes the instance; runs as root of the sandbox's user namespace, in a process of its own. Unset: the
@@ -78,9 +78,9 @@ class Sandbox {
   std::vector<Fd> take_instance_channels();
   std::vector<Fd> take_view_channels();
 
-  int dev_directory() const;   // the sandbox's /dev; borrowed
-  int user_namespace() const;  // borrowed
-  int init_pidfd() const;      // borrowed
+  int dev_directory() const;      // the sandbox's /dev; borrowed
+  int user_namespace() const;     // borrowed
+  int init_pidfd() const;         // borrowed
   dev_t instance_device() const;  // st_dev of everything in the instance
   uint64_t instance_id() const;   // of InstanceMount
 

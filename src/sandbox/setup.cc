@@ -51,8 +51,8 @@ Result<void> check_root(int root, const std::string& name) {
   for (const char* folder : {"/dev", "/proc", "/sys"}) {
     auto found = sys::open_path_in_root(root, folder, O_DIRECTORY);
     if (!found) {
-      return fail(found.error().code, "root '{}' has no directory '{}' (make it: mkdir -p '{}{}')", name, folder, name,
-                  folder);
+      return fail(found.error().code, "root '{}' has no directory '{}' (make it: mkdir -p '{}{}')", name,
+                  folder, name, folder);
     }
   }
   return {};
@@ -145,7 +145,8 @@ Result<void> mount_fuse_file_systems(InitialState& state) {
   if (!view) return propagate(view);
   auto device = sys::device_of_mount(instance.mount.get());
   if (!device) return propagate(device);
-  for (const auto& [mount, name] : {std::pair(instance.mount.get(), kInstanceName), std::pair(view->mount.get(), kViewName)}) {
+  for (const auto& [mount, name] :
+       {std::pair(instance.mount.get(), kInstanceName), std::pair(view->mount.get(), kViewName)}) {
     if (auto attached = sys::attach_mount(mount, state.dev.get(), name); !attached) return attached;
   }
   if (auto sent = send_channels(state.control, Act::kInstanceChannels, instance.channels); !sent) return sent;

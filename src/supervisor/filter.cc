@@ -58,7 +58,8 @@ Result<Fd> install_filter(bool loop_ioctls) {
   // A call of an architecture that is not listed is none of ours.
   ::seccomp_attr_set(context.get(), SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_ALLOW);
   if (const int code = add_architectures(context.get()); code != 0) return fail(-code, "seccomp_arch_add");
-  if (const int code = add_rules(context.get(), loop_ioctls); code != 0) return fail(-code, "seccomp_rule_add");
+  if (const int code = add_rules(context.get(), loop_ioctls); code != 0)
+    return fail(-code, "seccomp_rule_add");
   auto code = sys::compile_filter(context.get());
   if (!code) return propagate(code);
   const sock_fprog program{static_cast<unsigned short>(code->size()), code->data()};

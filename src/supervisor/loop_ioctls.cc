@@ -19,14 +19,16 @@ namespace {
 using sys::CallResult;
 using Answer = std::optional<CallResult>;
 
-constexpr unsigned long kTrapped[] = {LOOP_CONFIGURE, LOOP_SET_FD,     LOOP_GET_STATUS,   LOOP_GET_STATUS64, LOOP_CTL_ADD,
-                                      LOOP_CTL_REMOVE, LOOP_CTL_GET_FREE, BLKRRPART,       BLKPG,
+constexpr unsigned long kTrapped[] = {LOOP_CONFIGURE,    LOOP_SET_FD,        LOOP_GET_STATUS,
+                                      LOOP_GET_STATUS64, LOOP_CTL_ADD,       LOOP_CTL_REMOVE,
+                                      LOOP_CTL_GET_FREE, BLKRRPART,          BLKPG,
                                       LOOP_SET_CAPACITY, LOOP_SET_DIRECT_IO, LOOP_SET_BLOCK_SIZE};
 
 template <typename T>
 Result<T> read_argument(const Target& target, uint64_t address) {
   T value{};
-  auto read = sys::read_memory(target.notification().tid, address, std::as_writable_bytes(std::span(&value, 1)));
+  auto read =
+      sys::read_memory(target.notification().tid, address, std::as_writable_bytes(std::span(&value, 1)));
   if (!read || !target.valid()) return fail(EFAULT, "read the argument");
   return value;
 }
@@ -136,7 +138,8 @@ Answer LoopIoctls::configure(const Call& call) const {
   options_.changed();
   // From here on the device is bound; what fails leaves the caller with a descriptor that works as well.
   const int flags = ::fcntl(call.file.get(), F_GETFL);
-  const Fd device(::openat(options_.nodes, call.node.name().c_str(), (flags & (O_ACCMODE | O_DIRECT)) | O_CLOEXEC));
+  const Fd device(
+      ::openat(options_.nodes, call.node.name().c_str(), (flags & (O_ACCMODE | O_DIRECT)) | O_CLOEXEC));
   const int number = static_cast<int>(call.target.notification().arguments[0]);
   if (device.valid()) {
     (void)sys::replace_descriptor(call.target.listener(), call.target.notification().id, device.get(), number,

@@ -210,7 +210,8 @@ std::map<uint32_t, LoopPartition> loop_partitions(uint32_t number) {
 }
 
 std::optional<dev_t> loop_partition_device(uint32_t number, uint32_t partition) {
-  const auto uevent = read_line(fmt::format("{0}/loop{1}p{2}/uevent", directory_of(number), number, partition));
+  const auto uevent =
+      read_line(fmt::format("{0}/loop{1}p{2}/uevent", directory_of(number), number, partition));
   if (!uevent) return std::nullopt;
   const auto major_number = whole_number(uevent_value(*uevent, "MAJOR"));
   const auto minor_number = whole_number(uevent_value(*uevent, "MINOR"));

@@ -77,7 +77,8 @@ Result<void> replace_descriptor(int listener, uint64_t id, int own_fd, int numbe
   request.srcfd = static_cast<uint32_t>(own_fd);
   request.newfd = static_cast<uint32_t>(number);
   request.newfd_flags = close_on_exec ? O_CLOEXEC : 0;
-  if (::ioctl(listener, SECCOMP_IOCTL_NOTIF_ADDFD, &request) < 0) return errno_fail("SECCOMP_IOCTL_NOTIF_ADDFD");
+  if (::ioctl(listener, SECCOMP_IOCTL_NOTIF_ADDFD, &request) < 0)
+    return errno_fail("SECCOMP_IOCTL_NOTIF_ADDFD");
   return {};
 }
 

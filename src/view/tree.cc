@@ -156,8 +156,8 @@ bool Tree::is_own(const Place& place) const {
 
 // An entry for which is_own() holds. One device at a time: this is what every path walk asks for.
 Result<Entry> Tree::find_own(const Place& place) const {
-  const auto node =
-      place.section == Section::kDevBlock ? node_of_key(*engine_, place.first) : instance::parse_node_name(place.first);
+  const auto node = place.section == Section::kDevBlock ? node_of_key(*engine_, place.first)
+                                                        : instance::parse_node_name(place.first);
   const auto device = node ? engine_->state(node->device) : std::nullopt;
   if (!node || !has(device, *node)) return fail(ENOENT, "'{}'", place.below);
   const bool partition = node->kind == engine::NodeId::Kind::kPartition;

@@ -125,7 +125,9 @@ inline Seen check_open(int fd, const std::string& own, const char* way) {
   loop_info64 info;
   const int status_error = ioctl(fd, LOOP_GET_STATUS64, &info) == 0 ? 0 : errno;
   if (ioctl(fd, BLKGETSIZE64, &size) != 0 || size == 0) leak("%s: loop%u is open and unbound", way, device);
-  if (ioctl(fd, BLKGETDISKSEQ, &after) != 0 || after != before) leak("%s: loop%u was bound anew while it was open", way, device);
-  if (status_error != 0 && status_error != ENXIO) leak("%s: LOOP_GET_STATUS64: %s", way, strerror(status_error));
+  if (ioctl(fd, BLKGETDISKSEQ, &after) != 0 || after != before)
+    leak("%s: loop%u was bound anew while it was open", way, device);
+  if (status_error != 0 && status_error != ENXIO)
+    leak("%s: LOOP_GET_STATUS64: %s", way, strerror(status_error));
   return status_error == 0 ? Seen::kBound : Seen::kRundown;
 }

@@ -30,7 +30,8 @@ int open_node(unsigned number, int flags = O_RDWR) {
 }
 
 void say(const char* what, int error) {
-  g_said += std::string(g_said.empty() ? "" : ", ") + what + " " + (error == 0 ? "bound" : strerrorname_np(error));
+  g_said +=
+      std::string(g_said.empty() ? "" : ", ") + what + " " + (error == 0 ? "bound" : strerrorname_np(error));
 }
 
 // Whether the file can be bound; if it is, it is cleared again.
@@ -75,7 +76,8 @@ void kinds(const char* file) {
   close(device);
   ioctl(loop, LOOP_CLR_FD);
   close(loop);
-  for (const char* path : {"/proc/self/status", "/proc/kmsg", "/sys/kernel/uevent_seqnum", "/proc/self/mem"}) {
+  for (const char* path :
+       {"/proc/self/status", "/proc/kmsg", "/sys/kernel/uevent_seqnum", "/proc/self/mem"}) {
     const int special = open(path, O_RDONLY | O_CLOEXEC);
     if (special >= 0) try_file(path, special, O_RDONLY);
     if (special >= 0) close(special);
@@ -208,7 +210,8 @@ void detours(const std::string& foreign) {
   close(loop);
   close(good);
 
-  const std::string over = g_folder + "/over", options = "lowerdir=" + g_folder + "/fuse:" + g_folder + "/empty";
+  const std::string over = g_folder + "/over",
+                    options = "lowerdir=" + g_folder + "/fuse:" + g_folder + "/empty";
   mkdir(over.c_str(), 0755);
   mkdir((g_folder + "/empty").c_str(), 0755);
   if (mount("over", over.c_str(), "overlay", MS_RDONLY, options.c_str()) != 0) {
@@ -243,14 +246,16 @@ void foreign_file_system(double seconds) {
       while (now() < begin + seconds) {
         const int loop = open_node(11);
         const int error = configure(loop, file);
-        if (error != EOPNOTSUPP && error != EBUSY) leak("a file of a silent FUSE server: %s", strerror(error));
+        if (error != EOPNOTSUPP && error != EBUSY)
+          leak("a file of a silent FUSE server: %s", strerror(error));
         close(loop);
         ++refused;
       }
     });
   }
   for (auto& thread : threads) thread.join();
-  if (now() > begin + seconds + 5) leak("the silent FUSE server held the daemon for %.1f s", now() - begin - seconds);
+  if (now() > begin + seconds + 5)
+    leak("the silent FUSE server held the daemon for %.1f s", now() - begin - seconds);
   g_said += ", a silent FUSE server's file refused " + std::to_string(refused.load()) + " times";
   umount2(fuse.place.c_str(), MNT_DETACH);
 }

@@ -72,7 +72,8 @@ void changing_memory() {
       static const int kChoice = 4;
       const int fds[kChoice] = {g_files[0], g_files[1], g_null, -1};
       *static_cast<volatile uint32_t*>(&config.fd) = static_cast<uint32_t>(fds[i % kChoice]);
-      *static_cast<volatile uint32_t*>(&config.info.lo_flags) = (i & 8) != 0 ? LO_FLAGS_READ_ONLY | LO_FLAGS_PARTSCAN : LO_FLAGS_AUTOCLEAR;
+      *static_cast<volatile uint32_t*>(&config.info.lo_flags) =
+          (i & 8) != 0 ? LO_FLAGS_READ_ONLY | LO_FLAGS_PARTSCAN : LO_FLAGS_AUTOCLEAR;
       *static_cast<volatile __u64*>(&config.info.lo_offset) = (i & 16) != 0 ? 512 : 0;
     }
   });
@@ -95,8 +96,10 @@ void reused_descriptor() {
   const int number = fcntl(g_null, F_DUPFD_CLOEXEC, 100);
   std::thread changer([&] {
     for (unsigned i = 0; !done; ++i) {
-      if (i % 3 == 2) close(number);
-      else dup3(i % 3 == 0 ? g_files[0] : g_null, number, O_CLOEXEC);
+      if (i % 3 == 2)
+        close(number);
+      else
+        dup3(i % 3 == 0 ? g_files[0] : g_null, number, O_CLOEXEC);
     }
   });
   const int fd = open_free(g_loop3);
@@ -118,8 +121,10 @@ void killed(unsigned round) {
     for (;;) {
       const int fd = open(g_loop3.c_str(), O_RDWR | O_CLOEXEC);
       if (fd < 0) continue;
-      if (is_block(fd)) ioctl(fd, LOOP_CLR_FD);
-      else configure(fd, g_files[round & 1], LO_FLAGS_AUTOCLEAR);
+      if (is_block(fd))
+        ioctl(fd, LOOP_CLR_FD);
+      else
+        configure(fd, g_files[round & 1], LO_FLAGS_AUTOCLEAR);
       if (round % 3 == 0) _exit(0);
       close(fd);
     }
@@ -155,8 +160,10 @@ int main(int argc, char** argv) {
   close(open_free(g_loop2));
   close(open_free(g_loop3));
   if (g_won == 0 || g_flips == 0) broken("too few rounds");
-  printf("configure_storm %s: 8 threads %lu times, one won each time; %lu with changing memory, %lu with a reused "
-         "descriptor, %lu of them bound; %lu killed; both devices are free again\n",
-         argv[2], g_won, g_flips, g_reused, g_bound, g_kills);
+  printf(
+      "configure_storm %s: 8 threads %lu times, one won each time; %lu with changing memory, %lu with a "
+      "reused "
+      "descriptor, %lu of them bound; %lu killed; both devices are free again\n",
+      argv[2], g_won, g_flips, g_reused, g_bound, g_kills);
   return 0;
 }

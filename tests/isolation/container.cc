@@ -14,7 +14,8 @@ static void write_map(pid_t pid, const char* name, const char* first) {
   const std::string path = "/proc/" + std::to_string(pid) + "/" + name;
   const std::string text = std::string("0 ") + first + " 65536\n";
   const int fd = open(path.c_str(), O_WRONLY | O_CLOEXEC);
-  if (fd < 0 || write(fd, text.data(), text.size()) != static_cast<ssize_t>(text.size())) broken("write %s", path.c_str());
+  if (fd < 0 || write(fd, text.data(), text.size()) != static_cast<ssize_t>(text.size()))
+    broken("write %s", path.c_str());
   close(fd);
 }
 
@@ -27,7 +28,8 @@ int main(int argc, char** argv) {
   if (child == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     char byte = 0;
-    if (unshare((user ? CLONE_NEWUSER : 0) | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC) != 0) broken("unshare");
+    if (unshare((user ? CLONE_NEWUSER : 0) | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC) != 0)
+      broken("unshare");
     if (write(ready[1], "", 1) != 1 || read(mapped[0], &byte, 1) != 1) _exit(1);
     if (user && (setresgid(0, 0, 0) != 0 || setresuid(0, 0, 0) != 0)) broken("become root");
     prctl(PR_SET_PDEATHSIG, SIGKILL);  // forgotten when the ids changed
@@ -35,7 +37,8 @@ int main(int argc, char** argv) {
     if (init == 0) {
       prctl(PR_SET_PDEATHSIG, SIGKILL);
       if (mount("", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) broken("make / private");
-      if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0) broken("mount /proc");
+      if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0)
+        broken("mount /proc");
       prctl(PR_SET_DUMPABLE, 1);
       execvp(argv[2], argv + 2);
       broken("exec %s", argv[2]);

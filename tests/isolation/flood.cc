@@ -52,7 +52,9 @@ int main(int argc, char** argv) {
     if (loop >= 0) ioctl(loop, LOOP_CLR_FD);
     close(loop);
   }
-  printf("flood: %zu opens of loop-control kept, %lu calls in 64 threads, %lu binds and clears, %lu names read\n",
-         opened.size(), ioctls.load(), binds.load(), names.load());
+  printf(
+      "flood: %zu opens of loop-control kept, %lu calls in 64 threads, %lu binds and clears, %lu names "
+      "read\n",
+      opened.size(), ioctls.load(), binds.load(), names.load());
   return opened.size() < 9000 || ioctls == 0 ? 1 : 0;
 }

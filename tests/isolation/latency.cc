@@ -13,7 +13,8 @@ int main(int argc, char** argv) {
   const std::string directory = argv[1], loop0 = node(directory, 0);
   const int control = open((directory + "/loop-control").c_str(), O_RDWR | O_CLOEXEC);
   const int file = open(argv[2], O_RDWR | O_CLOEXEC);
-  if (control < 0 || file < 0 || ioctl(control, LOOP_CTL_GET_FREE) < 0) broken("open loop-control and %s", argv[2]);
+  if (control < 0 || file < 0 || ioctl(control, LOOP_CTL_GET_FREE) < 0)
+    broken("open loop-control and %s", argv[2]);
   const double end = now() + atof(argv[3]), limit = atof(argv[4]) / 1e3;
   std::vector<double> answers, binds;
   while (now() < end) {
@@ -40,11 +41,14 @@ int main(int argc, char** argv) {
   if (binds.empty()) broken("nothing was bound");
   std::sort(answers.begin(), answers.end());
   std::sort(binds.begin(), binds.end());
-  const auto part = [](const std::vector<double>& times, size_t percent) { return times[times.size() * percent / 100]; };
+  const auto part = [](const std::vector<double>& times, size_t percent) {
+    return times[times.size() * percent / 100];
+  };
   const double late = part(answers, 95), most = answers.back();
-  printf("latency: %zu rounds: median %.1f ms, 95%% in %.1f ms, all in %.1f ms; binding: %.1f, %.1f, %.1f ms\n", answers.size(),
-         part(answers, 50) * 1e3, late * 1e3, most * 1e3, part(binds, 50) * 1e3, part(binds, 95) * 1e3,
-         binds.back() * 1e3);
+  printf(
+      "latency: %zu rounds: median %.1f ms, 95%% in %.1f ms, all in %.1f ms; binding: %.1f, %.1f, %.1f ms\n",
+      answers.size(), part(answers, 50) * 1e3, late * 1e3, most * 1e3, part(binds, 50) * 1e3,
+      part(binds, 95) * 1e3, binds.back() * 1e3);
   if (late > limit || most > limit * 10 || part(binds, 95) > limit * 5) {
     printf("FAILED: not within %s ms\n", argv[4]);
     return 1;

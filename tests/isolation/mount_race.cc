@@ -36,14 +36,17 @@ int main(int argc, char** argv) {
   const std::string loop0 = node(argv[1], 0), prefix = argv[2], place = argv[5];
   const int files[2] = {open(argv[3], O_RDONLY | O_CLOEXEC), open(argv[4], O_RDONLY | O_CLOEXEC)};
   if (files[0] < 0 || files[1] < 0) broken("open %s or %s", argv[3], argv[4]);
-  g_low = static_cast<char*>(mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0));
+  g_low = static_cast<char*>(
+      mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0));
   const double end = now() + atof(argv[6]);
   std::atomic<unsigned long> binds{0};
   std::thread binder([&] {
     for (unsigned round = 0; now() < end; ++round) {
       const int loop = open(loop0.c_str(), O_RDONLY | O_CLOEXEC);
-      if (loop >= 0 && is_block(loop)) ioctl(loop, LOOP_CLR_FD);
-      else if (loop >= 0 && configure(loop, files[round & 1], LO_FLAGS_READ_ONLY) == 0) ++binds;
+      if (loop >= 0 && is_block(loop))
+        ioctl(loop, LOOP_CLR_FD);
+      else if (loop >= 0 && configure(loop, files[round & 1], LO_FLAGS_READ_ONLY) == 0)
+        ++binds;
       if (loop >= 0) close(loop);
       const timespec pause = {0, static_cast<long>(round % 8) * 300'000};
       nanosleep(&pause, nullptr);
@@ -52,18 +55,20 @@ int main(int argc, char** argv) {
   unsigned long mounted = 0, old_mounted = 0, refused = 0;
   for (unsigned round = 0; now() < end; ++round) {
     const bool old = (round & 1) != 0;
-    const long answer = old ? old_mount(loop0, place) : mount(loop0.c_str(), place.c_str(), "ext4", MS_RDONLY, "noload");
+    const long answer =
+        old ? old_mount(loop0, place) : mount(loop0.c_str(), place.c_str(), "ext4", MS_RDONLY, "noload");
     if (answer != 0) {
       ++refused;
       continue;
     }
     ++(old ? old_mounted : mounted);
     struct stat status;
-    if (stat((place + "/" + prefix).c_str(), &status) != 0) leak("mounted a file system that is not %s's", prefix.c_str());
+    if (stat((place + "/" + prefix).c_str(), &status) != 0)
+      leak("mounted a file system that is not %s's", prefix.c_str());
     if (umount2(place.c_str(), 0) != 0) broken("umount %s", place.c_str());
   }
   binder.join();
-  printf("mount_race %s: %lu mounted, %lu by i386's entry, %lu refused, %lu binds; all its own\n", argv[2], mounted,
-         old_mounted, refused, binds.load());
+  printf("mount_race %s: %lu mounted, %lu by i386's entry, %lu refused, %lu binds; all its own\n", argv[2],
+         mounted, old_mounted, refused, binds.load());
   return mounted + old_mounted > 0 && binds > 1 ? 0 : 1;
 }

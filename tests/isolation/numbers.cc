@@ -24,7 +24,8 @@ int main(int argc, char** argv) {
         for (int i = 0; i < 50; ++i) {
           state = state * 1103515245 + 12345;
           static const unsigned kCommands[] = {LOOP_CTL_GET_FREE, LOOP_CTL_ADD, LOOP_CTL_REMOVE};
-          static const int kNumbers[] = {0, 1, 2, 3, -1, 4, 400000, 1 << 20, -2147483647 - 1, 2147483647, 7, 4095};
+          static const int kNumbers[] = {0,          1, 2,   3, -1, 4, 400000, 1 << 20, -2147483647 - 1,
+                                         2147483647, 7, 4095};
           const unsigned command = kCommands[state >> 16 & 3 ? (state >> 18) % 3 : 0];
           const int number = kNumbers[(state >> 20) % 12];
           const int answer = ioctl(control, command, static_cast<long>(number));
@@ -34,7 +35,8 @@ int main(int argc, char** argv) {
             continue;
           }
           if (command == LOOP_CTL_GET_FREE && answer >= 4096) leak("GET_FREE gave %d", answer);
-          if (command == LOOP_CTL_ADD && number >= 0 && answer != number) leak("ADD %d gave %d", number, answer);
+          if (command == LOOP_CTL_ADD && number >= 0 && answer != number)
+            leak("ADD %d gave %d", number, answer);
         }
         close(control);
         // The first getdents(2) is one request; a second one would see what has been made meanwhile.

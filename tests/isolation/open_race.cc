@@ -120,7 +120,8 @@ class BindMount : public Way {  // of the node, on a file
 
 class ByHandle : public Way {  // open_by_handle_at(2), which only root of the machine may
  public:
-  ByHandle() : mount_(::open(g_node.substr(0, g_node.rfind('/')).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {}
+  ByHandle()
+      : mount_(::open(g_node.substr(0, g_node.rfind('/')).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {}
   ~ByHandle() override { close(mount_); }
   int open_node() override {
     int id = 0;
@@ -167,7 +168,8 @@ class Ring : public Way {
     };
     submissions_ = map(offsets_.sq_off.array + 4 * offsets_.sq_entries, IORING_OFF_SQ_RING);
     completions_ = map(offsets_.cq_off.cqes + offsets_.cq_entries * sizeof(io_uring_cqe), IORING_OFF_CQ_RING);
-    entries_ = reinterpret_cast<io_uring_sqe*>(map(offsets_.sq_entries * sizeof(io_uring_sqe), IORING_OFF_SQES));
+    entries_ =
+        reinterpret_cast<io_uring_sqe*>(map(offsets_.sq_entries * sizeof(io_uring_sqe), IORING_OFF_SQES));
   }
   ~Ring() override {
     for (; left_ > 0; --left_) close(next());
@@ -207,8 +209,10 @@ class Ring : public Way {
     uint32_t* head = word(completions_, offsets_.cq_off.head);
     while (*head == __atomic_load_n(word(completions_, offsets_.cq_off.tail), __ATOMIC_ACQUIRE)) {
       struct stat status;
-      if (looking_) syscall(SYS_stat, "/", &status);
-      else syscall(SYS_io_uring_enter, ring_, 0, 1, IORING_ENTER_GETEVENTS, nullptr, 0);
+      if (looking_)
+        syscall(SYS_stat, "/", &status);
+      else
+        syscall(SYS_io_uring_enter, ring_, 0, 1, IORING_ENTER_GETEVENTS, nullptr, 0);
     }
     const auto* cqes = reinterpret_cast<io_uring_cqe*>(completions_ + offsets_.cq_off.cqes);
     const int answer = cqes[*head & *word(completions_, offsets_.cq_off.ring_mask)].res;
@@ -227,7 +231,8 @@ class Ring : public Way {
 class OtherRoot : public Way {  // through /proc/PID/root: another mount, of the same or of another container
  public:
   int open_node() override {
-    return result(::open((std::string(getenv("OTHER_ROOT")) + g_node.substr(g_node.rfind('/'))).c_str(), O_RDONLY | O_CLOEXEC));
+    return result(::open((std::string(getenv("OTHER_ROOT")) + g_node.substr(g_node.rfind('/'))).c_str(),
+                         O_RDONLY | O_CLOEXEC));
   }
 };
 
@@ -239,10 +244,14 @@ class OldEntry : public Way {
   int open_node() override {
     long answer = 0;
     if (at_) {
-      asm volatile("int $0x80" : "=a"(answer) : "a"(295), "b"(AT_FDCWD), "c"(path_), "d"(O_RDONLY | O_CLOEXEC), "S"(0)
+      asm volatile("int $0x80"
+                   : "=a"(answer)
+                   : "a"(295), "b"(AT_FDCWD), "c"(path_), "d"(O_RDONLY | O_CLOEXEC), "S"(0)
                    : "memory", "r8", "r9", "r10", "r11");
     } else {
-      asm volatile("int $0x80" : "=a"(answer) : "a"(5), "b"(path_), "c"(O_RDONLY | O_CLOEXEC), "d"(0)
+      asm volatile("int $0x80"
+                   : "=a"(answer)
+                   : "a"(5), "b"(path_), "c"(O_RDONLY | O_CLOEXEC), "d"(0)
                    : "memory", "r8", "r9", "r10", "r11");
     }
     return static_cast<int>(answer);
@@ -264,8 +273,9 @@ class LowRegisters : public Way {
  public:
   LowRegisters() {
     // (number, a, b, c, d): mov rax,rdi; mov rdi,rsi; mov rsi,rdx; mov rdx,rcx; mov r10,r8; xchg rsp,r9; syscall; ...
-    static const unsigned char kCode[] = {0x48, 0x89, 0xf8, 0x48, 0x89, 0xf7, 0x48, 0x89, 0xd6, 0x48, 0x89, 0xca,
-                                          0x4d, 0x89, 0xc2, 0x4c, 0x87, 0xcc, 0x0f, 0x05, 0x4c, 0x87, 0xcc, 0xc3};
+    static const unsigned char kCode[] = {0x48, 0x89, 0xf8, 0x48, 0x89, 0xf7, 0x48, 0x89,
+                                          0xd6, 0x48, 0x89, 0xca, 0x4d, 0x89, 0xc2, 0x4c,
+                                          0x87, 0xcc, 0x0f, 0x05, 0x4c, 0x87, 0xcc, 0xc3};
     code_ = static_cast<unsigned char*>(mmap(nullptr, 16384, PROT_READ | PROT_WRITE | PROT_EXEC,
                                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0));
     if (code_ == MAP_FAILED) broken("mmap below 4 GiB");
@@ -358,9 +368,15 @@ void open_for_ever(const std::string& name, unsigned index) {
       continue;
     }
     switch (check_open(fd, g_prefix, name.c_str())) {
-      case Seen::kFile: ++g_files; break;
-      case Seen::kBound: ++g_blocks; break;
-      case Seen::kRundown: ++g_rundown; break;
+      case Seen::kFile:
+        ++g_files;
+        break;
+      case Seen::kBound:
+        ++g_blocks;
+        break;
+      case Seen::kRundown:
+        ++g_rundown;
+        break;
     }
     close(fd);
     if (round % 16 == 0) pause_us(50);
@@ -424,9 +440,11 @@ int main(int argc, char** argv) {
   if (!binds) g_done = true;
   for (auto& thread : threads) thread.join();
   const unsigned long opens = g_blocks + g_files + g_rundown + g_refused;
-  printf("open_race %s: %lu opens: %lu of the device, %lu in rundown, %lu of a file, %lu refused; %lu binds, %lu clears; "
-         "no other's mark\n",
-         argv[2], opens, g_blocks.load(), g_rundown.load(), g_files.load(), g_refused.load(), g_binds.load(),
-         g_clears.load());
+  printf(
+      "open_race %s: %lu opens: %lu of the device, %lu in rundown, %lu of a file, %lu refused; %lu binds, "
+      "%lu clears; "
+      "no other's mark\n",
+      argv[2], opens, g_blocks.load(), g_rundown.load(), g_files.load(), g_refused.load(), g_binds.load(),
+      g_clears.load());
   return g_blocks > 0 && (g_binds > kDevices || !binds) ? 0 : 1;
 }

@@ -49,14 +49,16 @@ static int host(char** argv) {
 int main(int argc, char** argv) {
   if (argc != 5) return 2;
   if (strcmp(argv[1], "host") == 0) return host(argv);
-  const std::string disk_node = node(argv[1], 0), part_node = disk_node + "p1", own = std::string(argv[2]) + "-";
+  const std::string disk_node = node(argv[1], 0), part_node = disk_node + "p1",
+                    own = std::string(argv[2]) + "-";
   const int file = open(argv[3], O_RDWR | O_CLOEXEC);
   const int disk = open(disk_node.c_str(), O_RDWR | O_CLOEXEC);
   if (file < 0 || disk < 0 || is_block(disk)) broken("open %s and %s, free", argv[3], disk_node.c_str());
   if (const int error = configure(disk, file)) errno = error, broken("LOOP_CONFIGURE");
   unsigned long rounds = 0, moved = 0, opened = 0, stale = 0;
   for (const double end = now() + atof(argv[4]); now() < end; ++rounds) {
-    if (const int error = edit(disk, BLKPG_ADD_PARTITION); error != 0 && error != EBUSY) errno = error, broken("BLKPG_ADD");
+    if (const int error = edit(disk, BLKPG_ADD_PARTITION); error != 0 && error != EBUSY)
+      errno = error, broken("BLKPG_ADD");
     const int kept = open(part_node.c_str(), O_PATH | O_CLOEXEC);
     struct stat before = {};
     if (kept < 0 || fstat(kept, &before) != 0) continue;
@@ -75,8 +77,8 @@ int main(int argc, char** argv) {
       if (kind_of(part).minor != minor(before.st_rdev)) ++moved;
       const std::string mark = mark_of(part);
       if (!starts_with(mark, own)) {
-        leak("%s, which was %u:%u, shows the mark '%.40s'", path.c_str(), major(before.st_rdev), minor(before.st_rdev),
-             mark.c_str());
+        leak("%s, which was %u:%u, shows the mark '%.40s'", path.c_str(), major(before.st_rdev),
+             minor(before.st_rdev), mark.c_str());
       }
       close(part);
     }
@@ -84,7 +86,7 @@ int main(int argc, char** argv) {
     while (edit(disk, BLKPG_DEL_PARTITION) == EBUSY && now() < patience) pause_us(100);
   }
   ioctl(disk, LOOP_CLR_FD);
-  printf("partitions %s: %lu rounds, %lu opened (%lu with a new number), %lu refused; no other's mark\n", argv[2], rounds,
-         opened, moved, stale);
+  printf("partitions %s: %lu rounds, %lu opened (%lu with a new number), %lu refused; no other's mark\n",
+         argv[2], rounds, opened, moved, stale);
   return opened > 0 ? 0 : 1;
 }

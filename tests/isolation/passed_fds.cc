@@ -34,7 +34,8 @@ int give(char** argv) {
   const int server = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   const sockaddr_un address = address_of(argv[3]);
   unlink(argv[3]);
-  if (bind(server, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 || listen(server, 1) != 0) {
+  if (bind(server, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
+      listen(server, 1) != 0) {
     broken("listen at %s", argv[3]);
   }
   chmod(argv[3], 0666);
@@ -85,7 +86,8 @@ int take(char** argv) {
   message.msg_controllen = sizeof space;
   if (recvmsg(peer, &message, MSG_CMSG_CLOEXEC) != 1) broken("receive the descriptors");
   memcpy(fds, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof fds);
-  const int control = fds[0], free_read_only = fds[1], file_like = fds[2], device = fds[3], directory = fds[4];
+  const int control = fds[0], free_read_only = fds[1], file_like = fds[2], device = fds[3],
+            directory = fds[4];
   const int own = open(argv[3], O_RDWR | O_CLOEXEC);
   if (own < 0) broken("open %s", argv[3]);
 
@@ -98,14 +100,16 @@ int take(char** argv) {
   refused(ioctl(device, BLKRRPART, 0L), EACCES, "BLKRRPART of the device");
   loop_info64 info = {};
   if (ioctl(device, LOOP_GET_STATUS64, &info) != 0) broken("LOOP_GET_STATUS64");
-  refused(ioctl(device, LOOP_SET_STATUS64, &info), EPERM, "LOOP_SET_STATUS64 by a descriptor open for reading");
+  refused(ioctl(device, LOOP_SET_STATUS64, &info), EPERM,
+          "LOOP_SET_STATUS64 by a descriptor open for reading");
   if (pwrite(device, "x", 1, 0) == 1) leak("a write by a descriptor open for reading");
   // A number in the table of whoever calls: the giver's descriptor of that number is another file.
   for (int fd = 0; fd < 64; ++fd) {
     if (fcntl(fd, F_GETFD) >= 0) continue;
     if (configure(free_read_only, fd) != EBADF) leak("descriptor %d of somebody else's was bound", fd);
   }
-  if (const int error = configure(free_read_only, own)) errno = error, broken("bind a file of one's own to a given node");
+  if (const int error = configure(free_read_only, own))
+    errno = error, broken("bind a file of one's own to a given node");
   const std::string mark = mark_of(free_read_only);
   if (mark != argv[4]) leak("the given node shows '%s', not one's own file", mark.c_str());
   ioctl(free_read_only, LOOP_CLR_FD);
@@ -116,7 +120,9 @@ int take(char** argv) {
   const int made = ioctl(control, LOOP_CTL_GET_FREE);
   if (made >= 4096) leak("GET_FREE gave %d", made);
   if (write(peer, "", 1) != 1) broken("say so");
-  printf("passed_fds take: privileged ioctls refused, numbers are the caller's own, nodes keep their permissions\n");
+  printf(
+      "passed_fds take: privileged ioctls refused, numbers are the caller's own, nodes keep their "
+      "permissions\n");
   return 0;
 }
 

@@ -25,7 +25,8 @@ static bool becomes_free(const std::string& path) {
 
 static void expect_mark(int fd, const std::string& mark, const char* what) {
   const std::string found = mark_of(fd);
-  if (found != mark && !found.empty()) leak("%s shows the mark '%s', not '%s'", what, found.c_str(), mark.c_str());
+  if (found != mark && !found.empty())
+    leak("%s shows the mark '%s', not '%s'", what, found.c_str(), mark.c_str());
 }
 
 static int hold(char** argv) {
@@ -42,7 +43,8 @@ static int hold(char** argv) {
   const std::string mark = std::string(argv[3]) + "-0";
   if (check_open(device, mark, "after umount -l") != Seen::kBound) broken("it is not bound any more");
   const std::string text = mark + ";written after umount";
-  if (pwrite(device, text.data(), text.size(), 4096) != static_cast<ssize_t>(text.size()) || fsync(device) != 0) {
+  if (pwrite(device, text.data(), text.size(), 4096) != static_cast<ssize_t>(text.size()) ||
+      fsync(device) != 0) {
     broken("write after umount -l");
   }
   struct stat any;

@@ -14,7 +14,8 @@ int main(int argc, char** argv) {
   while (now() < end) {
     const int number = ioctl(control, LOOP_CTL_GET_FREE);
     if (number < 0) broken("LOOP_CTL_GET_FREE");
-    if (static_cast<unsigned>(number) >= kFirstDevice) leak("the host was offered loop%d, which is the daemon's", number);
+    if (static_cast<unsigned>(number) >= kFirstDevice)
+      leak("the host was offered loop%d, which is the daemon's", number);
     const int loop = open(node("/dev", static_cast<unsigned>(number)).c_str(), O_RDWR | O_CLOEXEC);
     if (loop < 0) {
       ++taken;

@@ -64,7 +64,8 @@ std::string many(Store& store, int count) {
 std::string soon(Store& store, int count) {
   const int fds[] = {0};
   for (int i = 0; i < count; ++i) {
-    if (!store.put_soon(fmt::format("soon{:05}", i), "x", std::span(fds, i % 3 == 0 ? 1 : 0))) return "failed";
+    if (!store.put_soon(fmt::format("soon{:05}", i), "x", std::span(fds, i % 3 == 0 ? 1 : 0)))
+      return "failed";
   }
   if (!store.drop_soon("soon00000") || !store.drop_soon("none")) return "failed";
   if (!store.set_payload("soon00001", "asked")) return "failed";
