@@ -6,12 +6,12 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cstring>
 #include <filesystem>
 #include <random>
 #include <vector>
 
+#include "base/number.h"
 #include "sys/loop_device.h"
 
 namespace loopfs::cli {
@@ -157,10 +157,8 @@ Result<void> detach_any(const DetachOptions& options) {
 std::optional<uint32_t> number_of_device(const std::string& name) {
   constexpr std::string_view kPrefix = "loop";
   if (!name.starts_with(kPrefix)) return std::nullopt;
-  const char* const end = name.data() + name.size();
-  uint32_t number = 0;
-  const auto [stop, error] = std::from_chars(name.data() + kPrefix.size(), end, number);
-  if (error != std::errc{} || stop != end || name != fmt::format("loop{}", number)) return std::nullopt;
+  const auto number = base::parse_number<uint32_t>(std::string_view(name).substr(kPrefix.size()));
+  if (!number || name != fmt::format("loop{}", *number)) return std::nullopt;  // not loop007
   return number;
 }
 

@@ -1,7 +1,6 @@
 #include "cli/manager_options.h"
 
-#include <charconv>
-
+#include "base/number.h"
 #include "cli/usage.h"
 
 namespace loopfs::cli {
@@ -106,13 +105,8 @@ Result<void> ManagerCommandLine::check() {
   if (!has_uid) return {};
   limit.uid = uid_;
   if (new_limit_ == "default") return {};
-  uint32_t number = 0;
-  const char* const end = new_limit_.data() + new_limit_.size();
-  const auto [stop, error] = std::from_chars(new_limit_.data(), end, number);
-  if (error != std::errc{} || stop != end) {
-    return fail(EINVAL, "limit: a number or \"default\" is wanted, not '{}'", new_limit_);
-  }
-  limit.limit = number;
+  limit.limit = base::parse_number<uint32_t>(new_limit_);
+  if (!limit.limit) return fail(EINVAL, "limit: a number or \"default\" is wanted, not '{}'", new_limit_);
   return {};
 }
 

@@ -5,8 +5,8 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 
+#include "base/number.h"
 #include "kernel/kernel_features.h"
 #include "sys/loop_device.h"
 #include "sys/mount_api.h"
@@ -33,9 +33,7 @@ std::vector<std::string> split(const std::string& name) {
 }
 
 uint64_t to_number(const std::string& text) {
-  uint64_t number = 0;
-  std::from_chars(text.data(), text.data() + text.size(), number);
-  return number;
+  return base::parse_number<uint64_t>(text).value_or(0);
 }
 
 std::string item_name(uint64_t id) {

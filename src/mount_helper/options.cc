@@ -2,9 +2,10 @@
 
 #include <sys/mount.h>
 
-#include <charconv>
 #include <string_view>
 #include <utility>
+
+#include "base/number.h"
 
 namespace loopfs::mount_helper {
 namespace {
@@ -31,13 +32,10 @@ bool contains(const Range& range, std::string_view word) {
   return false;
 }
 
-Result<uint32_t> to_number(std::string_view option, std::string_view text, int base) {
-  uint32_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
-  if (text.empty() || error != std::errc{} || end != text.data() + text.size()) {
-    return fail(EINVAL, "option {}={}: a number is wanted", option, text);
-  }
-  return value;
+Result<uint32_t> to_number(std::string_view option, std::string_view text, int number_base) {
+  const auto value = base::parse_number<uint32_t>(text, number_base);
+  if (!value) return fail(EINVAL, "option {}={}: a number is wanted", option, text);
+  return *value;
 }
 
 Result<void> set_value(Options& options, std::string_view key, std::string_view value) {

@@ -1,21 +1,15 @@
 #include "sandbox/id_map.h"
 
 #include <algorithm>
-#include <charconv>
 #include <limits>
+
+#include "base/number.h"
 
 namespace loopfs::sandbox {
 namespace {
 
 constexpr size_t kMostRanges = 340;  // lines of a map: kernel/user_namespace.c, UID_GID_MAP_MAX_EXTENTS
 constexpr uint64_t kIds = std::numeric_limits<uint32_t>::max();  // 2^32-1 is no id
-
-std::optional<uint32_t> parse_number(std::string_view text) {
-  uint32_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || text.empty()) return std::nullopt;
-  return value;
-}
 
 // Takes what is before the separator off the front of `text`; all of it if there is none.
 std::string_view take_until(std::string_view& text, char separator) {
@@ -60,11 +54,11 @@ std::vector<SubordinateRange> parse_subordinate_ids(std::string_view text, std::
   while (!text.empty()) {
     std::string_view line = take_until(text, '\n');
     const std::string_view owner = take_until(line, ':');
-    const auto first = parse_number(take_until(line, ':'));
-    const auto count = parse_number(line);
+    const auto first = base::parse_number<uint32_t>(take_until(line, ':'));
+    const auto count = base::parse_number<uint32_t>(line);
     if (owner.empty() || !first || !count || *count == 0) continue;
     if (uint64_t{*first} + *count > kIds) continue;
-    if (owner == user || parse_number(owner) == uid) ranges.push_back({*first, *count});
+    if (owner == user || base::parse_number<uint32_t>(owner) == uid) ranges.push_back({*first, *count});
   }
   return ranges;
 }
@@ -73,9 +67,9 @@ std::optional<std::vector<IdRange>> parse_id_map(std::string_view text) {
   std::vector<IdRange> map;
   while (!text.empty()) {
     std::string_view line = take_until(text, '\n');
-    const auto inside = parse_number(take_word(line));
-    const auto outside = parse_number(take_word(line));
-    const auto count = parse_number(take_word(line));
+    const auto inside = base::parse_number<uint32_t>(take_word(line));
+    const auto outside = base::parse_number<uint32_t>(take_word(line));
+    const auto count = base::parse_number<uint32_t>(take_word(line));
     if (!inside || !outside || !count || !take_word(line).empty()) return std::nullopt;
     map.push_back({*inside, *outside, *count});
   }

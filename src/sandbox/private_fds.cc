@@ -5,9 +5,9 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <climits>
-#include <cstring>
+
+#include "base/number.h"
 
 namespace loopfs::sandbox {
 namespace {
@@ -23,9 +23,8 @@ std::vector<int> open_fds() {
     return found;
   }
   while (const dirent* entry = ::readdir(folder)) {
-    int fd = -1;
-    const char* end = entry->d_name + std::strlen(entry->d_name);
-    if (std::from_chars(entry->d_name, end, fd).ptr == end && fd != ::dirfd(folder)) found.push_back(fd);
+    const auto fd = base::parse_number<int>(entry->d_name);
+    if (fd && *fd != ::dirfd(folder)) found.push_back(*fd);
   }
   ::closedir(folder);
   return found;

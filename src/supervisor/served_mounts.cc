@@ -3,10 +3,10 @@
 #include <fmt/format.h>
 #include <poll.h>
 
-#include <charconv>
 #include <chrono>
 #include <filesystem>
 
+#include "base/number.h"
 #include "sys/pidfd.h"
 
 namespace loopfs::supervisor {
@@ -14,21 +14,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::optional<int> number_of(const fs::path& path) {
-  const std::string name = path.filename();
-  int number = 0;
-  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
-  if (error != std::errc() || end != name.data() + name.size()) return std::nullopt;
-  return number;
-}
-
 // What is below /proc comes and goes: an error is the end of a list.
 template <typename F>
 void for_each_number(const std::string& directory, F&& call) {
   std::error_code error;
   for (auto entry = fs::directory_iterator(directory, error); !error && entry != fs::directory_iterator();
        entry.increment(error)) {
-    if (const auto number = number_of(entry->path())) call(*number);
+    if (const auto number = base::parse_number<int>(entry->path().filename().string())) call(*number);
   }
 }
 

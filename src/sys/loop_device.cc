@@ -9,11 +9,11 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cstring>
 #include <memory>
 #include <vector>
 
+#include "base/number.h"
 #include "sys/mount_api.h"
 
 #ifndef BLKGETDISKSEQ
@@ -45,21 +45,11 @@ std::optional<std::string> read_line(const std::string& path) {
 }
 
 uint64_t number_at(const std::string& path) {
-  const std::string text = read_line(path).value_or("");
-  uint64_t value = 0;
-  std::from_chars(text.data(), text.data() + text.size(), value);
-  return value;
+  return base::parse_number<uint64_t>(read_line(path).value_or("")).value_or(0);
 }
 
 std::string directory_of(uint32_t number) {
   return fmt::format("/sys/block/loop{}", number);
-}
-
-std::optional<uint32_t> whole_number(std::string_view text) {
-  uint32_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (text.empty() || error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
-  return value;
 }
 
 // The names in a directory of sysfs that start with `prefix`, and are a number behind it.
@@ -69,7 +59,8 @@ std::vector<uint32_t> numbers_in(const std::string& path, const std::string& pre
   while (const dirent* entry = directory ? ::readdir(directory.get()) : nullptr) {
     const std::string_view name(entry->d_name);
     if (!name.starts_with(prefix)) continue;
-    if (const auto number = whole_number(name.substr(prefix.size()))) numbers.push_back(*number);
+    if (const auto number = base::parse_number<uint32_t>(name.substr(prefix.size())))
+      numbers.push_back(*number);
   }
   std::ranges::sort(numbers);
   return numbers;
@@ -198,7 +189,9 @@ std::map<uint32_t, LoopPartition> loop_partitions(uint32_t number) {
     const std::string directory = fmt::format("{}/{}{}", directory_of(number), prefix, partition);
     const auto uevent = read_line(directory + "/uevent");
     if (!uevent) continue;
-    const auto part = [&](const char* key) { return whole_number(uevent_value(*uevent, key)).value_or(0); };
+    const auto part = [&](const char* key) {
+      return base::parse_number<uint32_t>(uevent_value(*uevent, key)).value_or(0);
+    };
     partitions[partition] = {.device = makedev(part("MAJOR"), part("MINOR")),
                              .start = number_at(directory + "/start") * kSector,
                              .size = number_at(directory + "/size") * kSector,
@@ -213,8 +206,8 @@ std::optional<dev_t> loop_partition_device(uint32_t number, uint32_t partition) 
   const auto uevent =
       read_line(fmt::format("{0}/loop{1}p{2}/uevent", directory_of(number), number, partition));
   if (!uevent) return std::nullopt;
-  const auto major_number = whole_number(uevent_value(*uevent, "MAJOR"));
-  const auto minor_number = whole_number(uevent_value(*uevent, "MINOR"));
+  const auto major_number = base::parse_number<uint32_t>(uevent_value(*uevent, "MAJOR"));
+  const auto minor_number = base::parse_number<uint32_t>(uevent_value(*uevent, "MINOR"));
   if (!major_number || !minor_number) return std::nullopt;
   return makedev(*major_number, *minor_number);
 }

@@ -7,11 +7,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <charconv>
 #include <cstdio>
 #include <span>
 
 #include "base/fd.h"
+#include "base/number.h"
 
 namespace loopfs::sys {
 namespace {
@@ -46,10 +46,11 @@ std::string_view take_word(std::string_view& text) {
 }
 
 template <typename Number>
-bool parse_number(std::string_view word, Number& number, int base) {
-  if (base == 16 && word.starts_with("0x")) word.remove_prefix(2);
-  const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), number, base);
-  return error == std::errc() && end == word.data() + word.size();
+bool set_number(std::string_view word, Number& number, int number_base) {
+  if (number_base == 16 && word.starts_with("0x")) word.remove_prefix(2);
+  const auto parsed = base::parse_number<Number>(word, number_base);
+  if (parsed) number = *parsed;
+  return parsed.has_value();
 }
 
 // The rest of the line that starts with `key`.
@@ -70,14 +71,14 @@ std::optional<std::string_view> status_field(std::string_view text, std::string_
 
 std::optional<SystemCall> parse_system_call(std::string_view line) {
   SystemCall call;
-  if (!parse_number(take_word(line), call.number, 10)) return std::nullopt;
+  if (!set_number(take_word(line), call.number, 10)) return std::nullopt;
   if (call.number >= 0) {
     for (uint64_t& argument : call.arguments) {
-      if (!parse_number(take_word(line), argument, 16)) return std::nullopt;
+      if (!set_number(take_word(line), argument, 16)) return std::nullopt;
     }
   }
-  if (!parse_number(take_word(line), call.stack_pointer, 16)) return std::nullopt;
-  if (!parse_number(take_word(line), call.program_counter, 16)) return std::nullopt;
+  if (!set_number(take_word(line), call.stack_pointer, 16)) return std::nullopt;
+  if (!set_number(take_word(line), call.program_counter, 16)) return std::nullopt;
   return call;
 }
 
@@ -117,7 +118,7 @@ Result<uint64_t> run_time_of(pid_t tid) {
   if (!text) return propagate(text);
   std::string_view rest = *text;
   uint64_t time = 0;
-  if (!parse_number(take_word(rest), time, 10)) return fail(EINVAL, "read '{}'", path);
+  if (!set_number(take_word(rest), time, 10)) return fail(EINVAL, "read '{}'", path);
   return time;
 }
 
@@ -141,8 +142,8 @@ std::optional<ThreadStatus> parse_status(std::string_view text) {
   ThreadStatus status;
   const auto process = status_field(text, "Tgid:");
   const auto capabilities = status_field(text, "CapEff:");
-  if (!process || !parse_number(*process, status.process, 10)) return std::nullopt;
-  if (!capabilities || !parse_number(*capabilities, status.effective_capabilities, 16)) return std::nullopt;
+  if (!process || !set_number(*process, status.process, 10)) return std::nullopt;
+  if (!capabilities || !set_number(*capabilities, status.effective_capabilities, 16)) return std::nullopt;
   return status;
 }
 
