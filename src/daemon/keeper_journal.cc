@@ -3,21 +3,30 @@
 #include "daemon/records.h"
 
 namespace loopfs::daemon {
+namespace {
+
+// What is kept with the record: the token of its binding.
+std::vector<int> descriptors_of(const kernel::DeviceRecord& record) {
+  if (!record.binding || !record.binding->token) return {};
+  return {record.binding->token->descriptor()};
+}
+
+}  // namespace
 
 std::string KeeperJournal::name(const char* kind, uint64_t key) const {
   return fmt::format("{}/{}/{}", kind, instance_, key);
 }
 
 Result<void> KeeperJournal::put(const kernel::DeviceRecord& record) {
-  return store_->put(name("device", record.number), encode_device(record), {});
+  return store_->put(name("device", record.number), encode_device(record), descriptors_of(record));
 }
 
 void KeeperJournal::put_soon(const kernel::DeviceRecord& record) {
-  (void)store_->put_soon(name("device", record.number), encode_device(record), {});
+  (void)store_->put_soon(name("device", record.number), encode_device(record), descriptors_of(record));
 }
 
 Result<uint64_t> KeeperJournal::put_ahead(const kernel::DeviceRecord& record) {
-  return store_->put_ahead(name("device", record.number), encode_device(record), {});
+  return store_->put_ahead(name("device", record.number), encode_device(record), descriptors_of(record));
 }
 
 void KeeperJournal::drop(uint32_t number) {

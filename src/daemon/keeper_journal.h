@@ -10,8 +10,8 @@
 
 namespace loopfs::daemon {
 
-// Names of items: "instance/ID" (the channel and the user namespace), "device/ID/N", "control/ID",
-// "open/ID/HANDLE" (with the kernel device that it has open, if it has one).
+// Names of items: "instance/ID" (the channel and the user namespace), "device/ID/N" (the token of its
+// binding), "control/ID", "open/ID/HANDLE" (the kernel device that it has open, if it has one).
 class KeeperJournal final : public kernel::Journal {
  public:
   KeeperJournal(keeper::Store* store, uint64_t instance) : store_(store), instance_(instance) {}

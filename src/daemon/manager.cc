@@ -391,7 +391,11 @@ Result<void> Manager::restore_instance(InstanceRecord record, std::vector<Fd> fd
   for (keeper::Item* part : parts) {
     if (part->name.starts_with("device/")) {
       auto device = decode_device(part->payload);
-      if (device) devices.push_back(std::move(*device));
+      if (!device) continue;
+      if (device->binding && !part->fds.empty()) {
+        device->binding->token = std::make_shared<const sys::LoopBinding>(std::move(part->fds.front()));
+      }
+      devices.push_back(std::move(*device));
     } else if (part->name.starts_with("control/")) {
       if (auto owner = decode_owner(part->payload)) control = *owner;
     }

@@ -121,6 +121,7 @@ Result<Bound> enter(KernelEngine& engine, uint32_t number, bool exclusive, int m
     bound.native = std::move(*native);
   }
   attempt.record.sequence = (*binding)->sequence();
+  attempt.record.token = (*binding)->token();
   if (auto recorded = engine.record(number, attempt.record); !recorded) return propagate(recorded);
   if (exclusive) bound.native = std::move(claim.device);
   return bound;
@@ -191,8 +192,8 @@ bool is_bound_to(const Binding& binding, int file) {
 }
 
 std::shared_ptr<Binding> restore_binding(const BindingRecord& record) {
-  if (record.sequence != 0) {
-    return Binding::again(record.kernel_device, record.sequence, record.backing_path).value_or(nullptr);
+  if (record.token) {
+    return Binding::again(record.kernel_device, record.sequence, record.token, record.backing_path);
   }
   auto device = sys::open_loop_device(record.kernel_device, 0, O_RDONLY);
   if (!device) return nullptr;

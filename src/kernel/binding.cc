@@ -22,7 +22,8 @@ bool has_number(int device, uint32_t partition, unsigned minor_number) {
 
 }  // namespace
 
-Binding::Binding(uint32_t number, uint64_t sequence, sys::LoopBinding token, std::string backing_path)
+Binding::Binding(uint32_t number, uint64_t sequence, std::shared_ptr<const sys::LoopBinding> token,
+                 std::string backing_path)
     : number_(number),
       sequence_(sequence),
       token_(std::move(token)),
@@ -33,29 +34,32 @@ Result<std::shared_ptr<Binding>> Binding::of(uint32_t number, int device, std::s
   if (!sequence) return propagate(sequence);
   auto token = sys::LoopBinding::watch(number);
   if (!token) return fail(ENXIO, "loop{}: not bound", number);
-  return std::shared_ptr<Binding>(new Binding(number, *sequence, std::move(*token), std::move(backing_path)));
+  return std::shared_ptr<Binding>(new Binding(number, *sequence,
+                                              std::make_shared<const sys::LoopBinding>(std::move(*token)),
+                                              std::move(backing_path)));
 }
 
-Result<std::shared_ptr<Binding>> Binding::again(uint32_t number, uint64_t sequence,
-                                                std::string backing_path) {
-  auto token = sys::LoopBinding::watch(number);
-  if (!token) return fail(ENXIO, "loop{}: not bound", number);
-  const auto facts = sys::loop_facts(number);
-  if (!facts || facts->disk_sequence != sequence) return fail(ESTALE, "loop{}: bound anew", number);
-  return std::shared_ptr<Binding>(new Binding(number, sequence, std::move(*token), std::move(backing_path)));
+std::shared_ptr<Binding> Binding::again(uint32_t number, uint64_t sequence,
+                                        std::shared_ptr<const sys::LoopBinding> token,
+                                        std::string backing_path) {
+  if (!token->bound()) return nullptr;
+  return std::shared_ptr<Binding>(new Binding(number, sequence, std::move(token), std::move(backing_path)));
+}
+
+bool Binding::has_open(int device) const {
+  const auto sequence = sys::disk_sequence(device);
+  if (!sequence) return false;
+  if (*sequence != sequence_) {
+    // LOOP_CHANGE_FD, which does not end the binding; or a partition's node that leads to another disk by now.
+    const auto facts = sys::loop_facts(number_);
+    if (!facts || facts->disk_sequence != *sequence) return false;
+  }
+  return bound();
 }
 
 Result<Fd> Binding::open(uint32_t partition, int flags) const {
   auto device = sys::open_loop_device(number_, partition, flags);
-  if (!device) return device;
-  auto sequence = sys::disk_sequence(device->get());
-  if (!sequence) return propagate(sequence);
-  if (*sequence != sequence_) {
-    // LOOP_CHANGE_FD, which does not end the binding; or a partition's node that leads to another disk by now.
-    const auto facts = sys::loop_facts(number_);
-    if (!facts || facts->disk_sequence != *sequence) return fail(ESTALE, "loop{}: another disk", number_);
-  }
-  if (!bound()) return fail(ESTALE, "loop{}: bound anew", number_);
+  if (device && !has_open(device->get())) return fail(ESTALE, "loop{}: bound anew", number_);
   return device;
 }
 

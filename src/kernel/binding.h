@@ -23,19 +23,24 @@ class Binding : public std::enable_shared_from_this<Binding> {
   static Result<std::shared_ptr<Binding>> of(uint32_t number, int device, std::string backing_path);
 
   // One that an earlier process had, without opening the device: nobody can open one that has been cleared and is
-  // still open. Errors: ENXIO not bound, ESTALE bound anew.
-  static Result<std::shared_ptr<Binding>> again(uint32_t number, uint64_t sequence, std::string backing_path);
+  // still open. Null: it has ended.
+  static std::shared_ptr<Binding> again(uint32_t number, uint64_t sequence,
+                                        std::shared_ptr<const sys::LoopBinding> token,
+                                        std::string backing_path);
 
   uint32_t number() const { return number_; }
   uint64_t sequence() const { return sequence_; }
   const std::string& backing_path() const { return backing_path_; }
+  const std::shared_ptr<const sys::LoopBinding>& token() const { return token_; }
   // None: no longer bound. These two ask nobody who could hang.
-  std::optional<bool> autoclear() const { return token_.autoclear(); }
-  bool bound() const { return token_.bound(); }
+  std::optional<bool> autoclear() const { return token_->autoclear(); }
+  bool bound() const { return token_->bound(); }
 
   // Opens the device or a partition of it, and makes sure that it is still this binding: while the descriptor
   // is open, it stays. May block. Errors: ESTALE it is another, ENXIO, ENOENT.
   Result<Fd> open(uint32_t partition, int flags) const;
+  // Whether a descriptor of a disk or a partition is of this binding.
+  bool has_open(int device) const;
 
   // Keeps the device, or a partition, what it is while a caller is on its way to it.
   class Pass {
@@ -60,7 +65,7 @@ class Binding : public std::enable_shared_from_this<Binding> {
   Result<std::shared_ptr<Pass>> pass(uint32_t partition, unsigned minor_number);
 
   // Whether it will be unbound at its last close.
-  bool ending() const { return token_.autoclear() == true; }
+  bool ending() const { return token_->autoclear() == true; }
 
   // Whether a mount, or somebody else, has an exclusive claim on the device.
   bool claimed() const;
@@ -69,11 +74,12 @@ class Binding : public std::enable_shared_from_this<Binding> {
   void settle();
 
  private:
-  Binding(uint32_t number, uint64_t sequence, sys::LoopBinding token, std::string backing_path);
+  Binding(uint32_t number, uint64_t sequence, std::shared_ptr<const sys::LoopBinding> token,
+          std::string backing_path);
 
   const uint32_t number_;
   const uint64_t sequence_;
-  const sys::LoopBinding token_;
+  const std::shared_ptr<const sys::LoopBinding> token_;
   const std::string backing_path_;
   std::mutex mutex_;  // guards passes_
   std::condition_variable passed_;

@@ -3,12 +3,14 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "base/error.h"
 #include "engine/node_owner.h"
+#include "sys/loop_device.h"
 
 namespace loopfs::kernel {
 
@@ -16,6 +18,7 @@ struct BindingRecord {
   uint32_t kernel_device = 0;  // K of the host's loopK
   uint64_t sequence = 0;       // disk sequence number; 0: about to be bound
   std::string backing_path;
+  std::shared_ptr<const sys::LoopBinding> token;  // none: about to be bound
   // The file that it is about to be bound to: tells whether that has come to pass.
   uint64_t backing_device = 0, backing_inode = 0;
 };

@@ -122,7 +122,8 @@ DeviceRecord KernelEngine::record_of(const Slot& slot) const {
   if (slot.binding) {
     record.binding = BindingRecord{.kernel_device = slot.binding->number(),
                                    .sequence = slot.binding->sequence(),
-                                   .backing_path = slot.binding->backing_path()};
+                                   .backing_path = slot.binding->backing_path(),
+                                   .token = slot.binding->token()};
   }
   return record;
 }
@@ -398,8 +399,7 @@ std::vector<DeviceState> KernelEngine::snapshot() {
 Result<void> KernelEngine::reread_partitions(uint32_t number, int device) {
   const auto bound = binding(number);
   if (!bound) return fail(ENXIO, "loop{}: not bound", number);
-  const auto sequence = sys::disk_sequence(device);
-  if (!sequence || *sequence != bound->sequence()) return fail(EINVAL, "loop{}: another device", number);
+  if (!bound->has_open(device)) return fail(EINVAL, "loop{}: another device", number);
   if (auto read = sys::reread_partitions(device); !read) return read;
   if (options_.partition_worker.empty()) return {};
   return add_partitions(*bound, options_.partition_worker);
@@ -465,7 +465,7 @@ void KernelEngine::restore(const std::vector<DeviceRecord>& records,
       if (slot.binding) options_.pool->adopt(slot.binding->number());
       if (!slot.binding) std::erase_if(slot.owners, [](const auto& owner) { return owner.first != 0; });
       // Not to be found again when the kernel device is somebody else's.
-      const bool other = !slot.binding || record.binding->sequence == 0;
+      const bool other = !slot.binding || !record.binding->token;
       if (other && options_.journal) (void)options_.journal->put(record_of(slot));
     }
     slots_[record.number] = std::move(slot);

@@ -91,12 +91,14 @@ std::vector<uint32_t> loop_devices_from(uint32_t first);
 class LoopBinding {
  public:
   static Result<LoopBinding> watch(uint32_t number);
+  // The descriptor of one that another process watches.
+  explicit LoopBinding(Fd attribute) : attribute_(std::move(attribute)) {}
+  int descriptor() const { return attribute_.get(); }
   // None: unbound, for good.
   std::optional<bool> autoclear() const;
   bool bound() const { return autoclear().has_value(); }
 
  private:
-  explicit LoopBinding(Fd attribute) : attribute_(std::move(attribute)) {}
   Fd attribute_;
 };
 

@@ -264,6 +264,27 @@ all_go_on
 end_workers
 assert_match "$(losetup -n -l -O BACK-FILE)" "plain/dd.img"
 
+part "a device whose file was changed"
+change_file() {
+  losetup --read-only --find --show losetup.img >changed
+  { printf wxyz; tail -c +5 losetup.img; } >other.img
+  python3 -c '
+import fcntl, os
+fcntl.ioctl(os.open(open("changed").read().strip(), os.O_RDONLY), 0x4C06, os.open("other.img", os.O_RDONLY))  # LOOP_CHANGE_FD'
+}
+has_other_file() {
+  assert_eq "$(stat -Lc %F "$(cat changed)")" "block special file"
+  assert_eq "$(dd if="$(cat changed)" bs=4 count=1 status=none)" wxyz
+}
+in_container plain change_file
+in_container plain has_other_file
+for _ in 1 2; do
+  kill_server
+  in_container plain has_other_file
+done
+in_container plain losetup -d "$(cat plain/changed)"
+wait_for 5 bound_are 3 # dd twice, ext4
+
 part "a container ends while there is no server"
 wait_for 5 bound_are 3 # dd twice, ext4
 container third
