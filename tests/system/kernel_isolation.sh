@@ -145,12 +145,14 @@ all_done
 
 echo "== the end of an instance"
 gone_within_a_second
+# shellcheck disable=SC2016 # for the inner shell
 container 200000 bash -ec '
   losetup "$PWD/i/loop0" a-0.img
   printf written | dd of=i/loop0 bs=1 seek=4096 conv=notrunc,fsync status=none
   umount i'
 gone_within_a_second
 assert_eq "$(dd if=a-0.img bs=1 skip=4096 count=7 status=none)" written
+# shellcheck disable=SC2016 # for the inner shell
 container 200000 bash -ec '
   losetup "$PWD/i/loop0" a-0.img
   printf wrapped | dd of=i/loop0 bs=1 seek=4096 conv=notrunc,fsync status=none'
@@ -160,6 +162,7 @@ assert_eq "$(dd if=a-0.img bs=1 skip=4096 count=7 status=none)" wrapped
 mark a-0.img a-0
 mkfifo -m 0666 shared/go
 exec 3<>shared/go
+# shellcheck disable=SC2016 # for the inner shell
 container 200000 bash -ec '
   python3 -c "import fcntl; fcntl.ioctl(open(\"i/loop-control\"), 0x4C80, 1)"
   "$0/stale_fds" hold i a a-0.img <shared/go >shared/held &

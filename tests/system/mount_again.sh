@@ -85,8 +85,7 @@ overwritten() {
   truncate -s 32M over.img
   mkfs.vfat over.img >/dev/null
   mount -o loop over.img d
-  local round
-  for round in 1 2 3; do
+  for _ in 1 2 3; do
     head -c 100K /dev/urandom >data
     cp data d/same
     cmp data d/same

@@ -36,6 +36,7 @@ mount_image() {
 }
 
 # umount(8) comes back when the program has written everything, also for one that mount(8) itself has started.
+# shellcheck disable=SC2009 # pgrep finds the dead too
 programs() { ps -eo stat=,comm= | grep -v '^Z' | grep -E 'ntfs|fuse|exfat' || true; }
 
 writable() {

@@ -63,7 +63,7 @@ left_mounted() {
   e2fsck -fn fs.img >e2fsck.out 2>&1 || fail "$(cat e2fsck.out)"
   assert_eq "$(debugfs -R 'cat /left' fs.img 2>/dev/null)" left
 }
-for round in 1 2 3 4 5; do in_sandbox left_mounted; done
+for _ in 1 2 3 4 5; do in_sandbox left_mounted; done
 
 namespaces() {
   unshare -m sh -c 'mount -o loop fs.img d && cat d/inner && umount d' >seen

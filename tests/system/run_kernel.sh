@@ -102,7 +102,6 @@ start_daemon 212000 config.toml
 run_as nobody kernel ext4
 refused=$("$LOOPFS" run --engine kernel --socket "$SOCKET" -- true 2>&1 || true)
 assert_match "$refused" 'by the configuration'
-daemon_pid=$daemon_pid # its end is the trap's
 
 gone=$("$LOOPFS" run --engine kernel --socket "$PWD/nothing" -- true 2>&1 || true)
 assert_match "$gone" "^loopfs: .*nothing.*No such file"

@@ -15,6 +15,7 @@ with_ranges() { # SUBUID SUBGID SCRIPT
     nobody() { setpriv --reuid=nobody --regid=nogroup --clear-groups "$@"; }
     eval "$1"' bash "$3"
 }
+# shellcheck disable=SC2016 # awk's
 map='awk "{print \$1, \$2, \$3}" /proc/self/uid_map /proc/self/gid_map'
 uid=$(id -u nobody)
 gid=$(id -g nobody)
@@ -25,6 +26,7 @@ assert_eq "$(with_ranges $'x:1:5\nnobody:200000:65536\n' "$uid:300000:1000"$'\n'
   "nobody \"\$LOOPFS\" run -- sh -c '$map'")" \
   "$(printf '0 %s 1\n1 200000 65536\n0 %s 1\n1 300000 1000\n1001 500000 10' "$uid" "$gid")"
 # They are real: files can be given away, users changed, groups set.
+# shellcheck disable=SC2016 # for the inner shell
 with_ranges nobody:200000:65536 nobody:200000:65536 'nobody "$LOOPFS" run -- bash -euc "
   touch /dev/shm/file && chown 5:7 /dev/shm/file && [ \$(stat -c %u:%g /dev/shm/file) = 5:7 ]
   [ \"\$(setpriv --reuid=5 --regid=7 --groups=8,9 id -G)\" = \"7 8 9\" ]

@@ -40,6 +40,7 @@ assert_eq "$(cd folder && sandbox -- pwd)" "$PWD/folder"
 assert_eq "$(umask 027 && sandbox -- sh -c umask)" 0027
 # shellcheck disable=SC2016
 assert_eq "$(env -i PATH="$PATH" A='b c' "$LOOPFS" run -- env | sort | grep -v '^_=')" "$(printf '%s\n' 'A=b c' "PATH=$PATH")"
+# shellcheck disable=SC2016 # for the inner shell
 assert_eq "$(sandbox -- sh -c 'echo "$#:$1:$2"' sh 'a  b' '')" '2:a  b:'
 
 # Nothing of loopfs's own is open in it, no signal is blocked or ignored that was not before.
