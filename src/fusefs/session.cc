@@ -37,6 +37,9 @@ ssize_t write_reply(int main, iovec* vector, int count, void*) {
   return ::writev(channel_or(main), vector, count);
 }
 
+constexpr size_t kMostThreads = 64;               // of a session
+constexpr std::chrono::milliseconds kHeldUp{50};  // without an answer from any thread
+
 // A signal that does nothing but end a read(2) of a thread that is to stop.
 const int kWake = SIGRTMAX;
 
@@ -162,12 +165,31 @@ Result<void> Session::start() {
                              .gone = shared_.on_gone});
   }
   install_wake_signal();
-  serving_ = channels_.size();
+  const std::lock_guard lock(mutex_);
+  start_threads();
+  watch_ = std::thread([this] { watch(); });
+  return {};
+}
+
+// One more for each channel. The caller has the mutex.
+void Session::start_threads() {
   for (const auto& channel : channels_) {
+    ++serving_;
+    ++reading_;
     threads_.emplace_back([this, fd = channel.get()] { serve(fd); });
     ::pthread_setname_np(threads_.back().native_handle(), thread_name_.substr(0, 15).c_str());
   }
-  return {};
+}
+
+void Session::watch() {
+  std::unique_lock lock(mutex_);
+  while (serving_ > 0) {
+    all_busy_.wait(lock, [this] { return serving_ == 0 || reading_ == 0; });
+    const uint64_t before = answered_;
+    if (finished_.wait_for(lock, kHeldUp, [this] { return serving_ == 0; })) return;
+    const bool held_up = reading_ == 0 && answered_ == before;
+    if (held_up && threads_.size() < kMostThreads && !fuse_session_exited(session_.get())) start_threads();
+  }
 }
 
 void Session::wait_until(const std::function<bool()>& done, std::chrono::milliseconds patience) {
@@ -194,11 +216,31 @@ void Session::stop() {
       for (auto& thread : threads_) ::pthread_kill(thread.native_handle(), kWake);
     }
   }
+  if (watch_.joinable()) watch_.join();
   for (auto& thread : threads_) thread.join();
   threads_.clear();
   session_.reset();  // closes its duplicate
   channels_.clear();
 }
+
+// Of a thread that has a request.
+class Session::Busy {
+ public:
+  explicit Busy(Session& session) : session_(session) {
+    if (--session_.reading_ > 0) return;
+    const std::lock_guard lock(session_.mutex_);
+    session_.all_busy_.notify_one();
+  }
+  ~Busy() {
+    ++session_.answered_;
+    ++session_.reading_;
+  }
+  Busy(const Busy&) = delete;
+  Busy& operator=(const Busy&) = delete;
+
+ private:
+  Session& session_;
+};
 
 // Blocks in read(2), where the kernel wakes one thread a request; poll(2) would wake them all.
 void Session::serve(int channel) {
@@ -207,14 +249,17 @@ void Session::serve(int channel) {
   while (!fuse_session_exited(session_.get())) {
     const int received = fuse_session_receive_buf(session_.get(), buffer.get());
     if (received > 0) {
+      const Busy busy(*this);
       fuse_session_process_buf(session_.get(), buffer.get());
     } else if (received != -EINTR && received != -EAGAIN && received != -ENOENT) {
       break;  // 0, -ENODEV: the mount is gone
     }
   }
   const std::lock_guard lock(mutex_);
+  --reading_;
   --serving_;
   finished_.notify_all();
+  all_busy_.notify_one();
 }
 
 bool Session::current_is_resent() {

@@ -1,8 +1,9 @@
-// One libfuse session, served by threads of its own, with a /dev/fuse descriptor each, or by a hub.
+// One libfuse session, served by threads of its own or by a hub.
 #pragma once
 
 #include <fuse3/fuse_lowlevel.h>
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <functional>
@@ -20,8 +21,10 @@
 namespace loopfs::fusefs {
 
 // Owns the channels and the threads. A reply must leave through the channel that its request came from: each
-// thread reads and writes its own, which libfuse's custom I/O hooks find in a thread-local variable. A
+// thread reads and writes one, which libfuse's custom I/O hooks find in a thread-local variable. A
 // reply that another thread sends (ReplyChannel) is put on the request's channel in the same way.
+// There is a thread for each channel, and more when all of them are held up: by a backing file whose file system does
+// not answer, say, when somebody asks for another device.
 class Session {
  public:
   // `channels`: the descriptor that was mounted, then its clones. `userdata` is what fuse_req_userdata()
@@ -82,8 +85,12 @@ class Session {
     void operator()(fuse_session* session) const { fuse_session_destroy(session); }
   };
 
+  class Busy;
+
   Session() = default;
+  void start_threads();
   void serve(int channel);
+  void watch();
   void process(std::span<std::byte> request);
   // Makes libfuse, and our own operations, know what was agreed on with the kernel, and has the kernel send again
   // what was read and not answered.
@@ -97,9 +104,12 @@ class Session {
   std::vector<std::thread> threads_;
   Shared shared_;
   std::vector<std::byte> begun_reply_;  // to shared_.begun_with; set by resume()
-  std::mutex mutex_;                    // guards serving_
-  std::condition_variable finished_;
-  size_t serving_ = 0;  // threads that are not out of serve() yet
+  std::mutex mutex_;                    // guards threads_ and serving_
+  std::condition_variable finished_, all_busy_;
+  size_t serving_ = 0;            // threads that are not out of serve() yet
+  std::atomic<int> reading_ = 0;  // those of them that wait for a request
+  std::atomic<uint64_t> answered_ = 0;
+  std::thread watch_;
 };
 
 }  // namespace loopfs::fusefs
