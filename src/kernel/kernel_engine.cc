@@ -286,7 +286,7 @@ std::vector<NodeId> KernelEngine::nodes() {
   for (const auto& [number, binding] : bindings()) {
     nodes.push_back(NodeId::of_device(number));
     if (!binding) continue;
-    for (const auto& [partition, unused] : sys::loop_partitions(binding->number())) {
+    for (const uint32_t partition : sys::loop_partition_numbers(binding->number())) {
       if (partition <= instance::kMostPartitions) nodes.push_back(NodeId::of_partition(number, partition));
     }
   }

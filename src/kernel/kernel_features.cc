@@ -40,7 +40,7 @@ Result<KernelFeatures> probe_kernel(DevicePool& pool) {
   const int device = claim->device.get();
   if (auto bound = sys::configure_loop_device(device, config); !bound) return propagate(bound);
   KernelFeatures features;
-  features.reads_partitions = !sys::loop_partitions(claim->number).empty();
+  features.reads_partitions = !sys::loop_partition_numbers(claim->number).empty();
   features.clears_at_last_close = sys::clears_at_last_close(device, config).value_or(false);
   claim->device.reset();
   pool.give_back(claim->number);

@@ -80,7 +80,7 @@ Result<std::string> ask_worker(int device, const std::string& program) {
 Result<void> add_partitions(const Binding& binding, const std::string& program) {
   auto device = binding.open(0, O_RDONLY);
   if (!device) return propagate(device);
-  if (!may_have_table(device->get()) || !sys::loop_partitions(binding.number()).empty()) return {};
+  if (!may_have_table(device->get()) || !sys::loop_partition_numbers(binding.number()).empty()) return {};
   auto answer = ask_worker(device->get(), program);
   if (!answer) return propagate(answer);
   std::istringstream lines(*answer);

@@ -182,11 +182,14 @@ std::optional<LoopFacts> loop_facts(uint32_t number) {
   };
 }
 
+std::vector<uint32_t> loop_partition_numbers(uint32_t number) {
+  return numbers_in(directory_of(number), fmt::format("loop{}p", number));
+}
+
 std::map<uint32_t, LoopPartition> loop_partitions(uint32_t number) {
   std::map<uint32_t, LoopPartition> partitions;
-  const std::string prefix = fmt::format("loop{}p", number);
-  for (const uint32_t partition : numbers_in(directory_of(number), prefix)) {
-    const std::string directory = fmt::format("{}/{}{}", directory_of(number), prefix, partition);
+  for (const uint32_t partition : loop_partition_numbers(number)) {
+    const std::string directory = fmt::format("{0}/loop{1}p{2}", directory_of(number), number, partition);
     const auto uevent = read_line(directory + "/uevent");
     if (!uevent) continue;
     const auto part = [&](const char* key) {

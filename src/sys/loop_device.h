@@ -80,7 +80,10 @@ struct LoopPartition {
 };
 std::map<uint32_t, LoopPartition> loop_partitions(uint32_t number);
 
-// The number of one of them. None: there is no such partition.
+// Only which there are.
+std::vector<uint32_t> loop_partition_numbers(uint32_t number);
+
+// The device number of one of them. None: there is no such partition.
 std::optional<dev_t> loop_partition_device(uint32_t number, uint32_t partition);
 
 // The devices whose number is not below `first`, bound or not.
