@@ -63,6 +63,16 @@ struct Supervisor::Wanted {
   dev_t replaced = 0;  // st_dev of the mount whose place it takes
 
   bool read_only() const { return (flags & MS_RDONLY) != 0; }
+  // What is known of the mount before there is one.
+  Mount record() const {
+    Mount mount;
+    mount.node = node;
+    mount.instance = instance;
+    mount.inode = inode;
+    mount.source = name;
+    mount.type = type;
+    return mount;
+  }
 };
 
 // One mount of a device at a time: who comes second finds, as in the kernel, the superblock of the first.
@@ -294,12 +304,7 @@ Supervisor::Answer Supervisor::mount_device(const Target& target, const Wanted& 
   const mounter::Program* known = options_.programs.find(wanted.type);
   const mounter::Program program = known != nullptr ? *known : mounter::Program{};
   const auto executable = known != nullptr ? mounter::locate_program(program) : std::nullopt;
-  Mount record;
-  record.node = wanted.node;
-  record.instance = wanted.instance;
-  record.inode = wanted.inode;
-  record.source = wanted.name;
-  record.type = wanted.type;
+  Mount record = wanted.record();
   if (known != nullptr) record.program = program.command.front();
   const engine::MountHold* hold = nullptr;
   if (wanted.node) {
@@ -470,13 +475,8 @@ Supervisor::Answer Supervisor::remount_writable(const Target& target, const Want
   const mounter::Program* program = options_.programs.find(wanted.type);
   const auto executable = program != nullptr ? mounter::locate_program(*program) : std::nullopt;
   if (!executable) return EROFS;
-  Mount record;
-  record.node = wanted.node;
-  record.instance = wanted.instance;
-  record.inode = wanted.inode;
+  Mount record = wanted.record();
   record.hold = known.hold;
-  record.source = wanted.name;
-  record.type = wanted.type;
   record.program = program->command.front();
   return start_program(target, wanted, *program, *executable, known.hold.get(), std::move(record));
 }
