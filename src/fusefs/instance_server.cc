@@ -16,7 +16,6 @@
 namespace loopfs::fusefs {
 namespace {
 
-using engine::NodeAttributes;
 using engine::NodeId;
 using engine::OpenNode;
 

@@ -148,7 +148,7 @@ Result<Store::Ticket> Store::put_ahead(std::string_view name, std::string_view p
 
 Result<void> Store::answer(Ticket ticket) {
   const std::lock_guard lock(mutex_);
-  const auto read = read_answers(ticket);
+  auto read = read_answers(ticket);
   const auto awaited = awaited_.extract(ticket);
   if (!read) return read;
   if (awaited.mapped() != 0) return fail(awaited.mapped(), "keep what was put ahead");
