@@ -93,7 +93,7 @@ bool Manager::stop() {
   if (caretaker_.joinable()) caretaker_.join();
   if (hub_) hub_->stop();  // requests that are not read yet are the next server's
   bool idle = true;
-  for (const auto& [id, instance] : instances_) {
+  for (const auto& instance : all_instances()) {
     idle = instance->requests->drain(kPatience) && instance->closing->drain(kPatience) && idle;
   }
   return threads_.stop(kPatience) && idle;
@@ -289,12 +289,15 @@ void Manager::ended(uint64_t id) {
   });
 }
 
-void Manager::end_instances() {
+std::vector<std::shared_ptr<Instance>> Manager::all_instances() {
   std::vector<std::shared_ptr<Instance>> all;
-  {
-    const std::lock_guard lock(mutex_);
-    for (const auto& [id, instance] : instances_) all.push_back(instance);
-  }
+  const std::lock_guard lock(mutex_);
+  for (const auto& [id, instance] : instances_) all.push_back(instance);
+  return all;
+}
+
+void Manager::end_instances() {
+  const auto all = all_instances();
   // Each may be stuck in a file system of its own.
   for (const auto& instance : all) {
     instance->closing->run([instance] { (void)instance->engine->end(); });
@@ -370,13 +373,19 @@ Result<void> Manager::restore(std::vector<keeper::Item> kept) {
     if (lives) continue;
     for (const keeper::Item* item : items) (void)options_.store->drop(item->name);
   }
-  release_orphans();
+  const auto orphans = find_orphans();
+  // None before: they would bind devices that are nobody's yet.
+  for (const auto& instance : all_instances()) {
+    if (auto started = instance->server->start(); !started)
+      spdlog::error("instance {}: {}", instance->record.id, started.error().message());
+  }
+  release_orphans(orphans);
   if (!found.empty()) spdlog::info("{} instances taken over", found.size());
   return {};
 }
 
 Result<void> Manager::restore_instance(InstanceRecord record, std::vector<Fd> fds,
-                                       std::vector<keeper::Item*> parts) {
+                                       const std::vector<keeper::Item*>& parts) {
   if (fds.size() != 2) return fail(EINVAL, "{} descriptors kept", fds.size());
   auto lineage = lineage_of(fds[1].get(), record.root_uid);
   if (!lineage) return propagate(lineage);
@@ -410,28 +419,36 @@ Result<void> Manager::restore_instance(InstanceRecord record, std::vector<Fd> fd
     auto node = (*instance)->engine->reopen(handle->node, handle->options, std::move(native));
     if (node) (*instance)->server->handles()->adopt(number, std::move(*node));
   }
-  {
-    const std::lock_guard lock(mutex_);
-    instances_[id] = *instance;
-  }
-  return (*instance)->server->start();
+  const std::lock_guard lock(mutex_);
+  instances_[id] = std::move(*instance);
+  return {};
 }
 
 // Devices of instances that ended without a server to see it, and of servers whose keeper is gone, too.
-void Manager::release_orphans() {
+std::vector<uint32_t> Manager::find_orphans() {
+  const auto all = all_instances();
+  std::vector<uint32_t> orphans;
   for (const uint32_t number : sys::loop_devices_from(options_.devices.first)) {
     if (!pool_->owns(number) || !sys::loop_facts(number)) continue;
     const bool known = std::ranges::any_of(
-        instances_, [number](const auto& entry) { return entry.second->engine->has_kernel_device(number); });
-    if (known) continue;
+        all, [number](const auto& instance) { return instance->engine->has_kernel_device(number); });
+    if (!known) orphans.push_back(number);
+  }
+  return orphans;
+}
+
+void Manager::release_orphans(const std::vector<uint32_t>& numbers) {
+  for (const uint32_t number : numbers) {
     auto device = sys::open_loop_device(number, 0, O_RDONLY | O_NONBLOCK);
     if (!device) {
+      const std::lock_guard lock(mutex_);
       clearing_.push_back(number);  // unbound at its last close, which lets nobody in any more
       continue;
     }
     auto binding = kernel::Binding::of(number, device->get(), "");
     (void)sys::clear_loop_device(device->get());
     pool_->adopt(number);
+    const std::lock_guard lock(mutex_);
     if (binding) lingering_.push_back({*binding, nullptr});
   }
 }
@@ -459,12 +476,11 @@ std::vector<std::shared_ptr<Instance>> Manager::instances(const Tenant& tenant) 
 Counts Manager::counts() {
   Counts counts{
       .mounts_total = mounts_, .binds_total = binds_, .clears_total = clears_, .refusals_total = refusals_};
-  std::vector<std::shared_ptr<Instance>> all;
+  const auto all = all_instances();
+  counts.instances = all.size();
   {
     const std::lock_guard lock(mutex_);
-    counts.instances = instances_.size();
     counts.lingering = lingering_.size();
-    for (const auto& [id, instance] : instances_) all.push_back(instance);
   }
   for (const auto& instance : all) {
     const auto [devices, bound] = instance->engine->numbers();

@@ -77,8 +77,11 @@ class Manager {
   Result<std::shared_ptr<Instance>> build(InstanceRecord record, Fd channel, Fd user_namespace,
                                           Lineage lineage);
   Result<void> restore(std::vector<keeper::Item> kept);
-  Result<void> restore_instance(InstanceRecord record, std::vector<Fd> fds, std::vector<keeper::Item*> parts);
-  void release_orphans();
+  Result<void> restore_instance(InstanceRecord record, std::vector<Fd> fds,
+                                const std::vector<keeper::Item*>& parts);
+  std::vector<uint32_t> find_orphans();
+  void release_orphans(const std::vector<uint32_t>& numbers);
+  std::vector<std::shared_ptr<Instance>> all_instances();
   void ended(uint64_t id);
   void apply_rules(const Lineage& lineage);
   void forget_unused(const Lineage& lineage);

@@ -30,7 +30,7 @@ std::byte* bounce_buffer() {
   };
   thread_local std::unique_ptr<std::byte, Free> buffer(
       static_cast<std::byte*>(std::aligned_alloc(4096, kBounce)));
-  return buffer.get();
+  return buffer.get();  // NOLINT(clang-analyzer-unix.Malloc): thread_local, it is freed later
 }
 
 // queue/NAME of a block device, which for a partition is in its disk's directory.

@@ -8,7 +8,7 @@
 
 namespace loopfs::engine {
 
-Result<std::shared_ptr<Backing>> NodeBacking::create(std::shared_ptr<Core> core, GivenFile given,
+Result<std::shared_ptr<Backing>> NodeBacking::create(const std::shared_ptr<Core>& core, GivenFile given,
                                                      const Caller& caller) {
   const NodeId id = *given.node();
   if (id.kind == NodeId::Kind::kControl) return fail(EINVAL, "loop-control is not a file or block device");

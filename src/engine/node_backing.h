@@ -12,7 +12,7 @@ class NodeBacking final : public Backing {
  public:
   // `given` is the caller's descriptor of the node, kept as the kernel keeps it. Errors: EINVAL if it is not
   // bound.
-  static Result<std::shared_ptr<Backing>> create(std::shared_ptr<Core> core, GivenFile given,
+  static Result<std::shared_ptr<Backing>> create(const std::shared_ptr<Core>& core, GivenFile given,
                                                  const Caller& caller);
 
   Result<size_t> read(uint64_t offset, std::span<std::byte> bytes) override {

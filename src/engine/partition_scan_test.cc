@@ -13,7 +13,7 @@ namespace {
 
 constexpr uint64_t kMiB = 1 << 20;
 
-void entry(unsigned char* sector, int index, unsigned char type, uint32_t start, uint32_t sectors) {
+void entry(unsigned char* sector, size_t index, unsigned char type, uint32_t start, uint32_t sectors) {
   unsigned char* at = sector + 446 + index * 16;
   at[4] = type;
   std::memcpy(at + 8, &start, 4);
@@ -47,9 +47,9 @@ TEST(PartitionScan, MbrWithLogicalPartitionsAtAnOffset) {
   put(fd, mbr, base);
   entry(ebr, 0, 0x83, 8, 100);
   entry(ebr, 1, 0x05, 512, 512);
-  put(fd, ebr, base + 1024 * 512);
+  put(fd, ebr, base + uint64_t{1024} * 512);
   entry(last, 0, 0x82, 8, 200);
-  put(fd, last, base + (1024 + 512) * 512);
+  put(fd, last, base + uint64_t{1024 + 512} * 512);
   const auto found = scan_partitions(fd.get(), base, 3 * kMiB, 512);
   ASSERT_TRUE(found);
   ASSERT_EQ(found->size(), 4u);

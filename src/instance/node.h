@@ -23,7 +23,7 @@ struct NodeId {
   static NodeId of_partition(uint32_t number, uint32_t partition) {
     return {Kind::kPartition, number, partition};
   }
-  auto operator<=>(const NodeId&) const = default;
+  auto operator<=>(const NodeId&) const = default;  // NOLINT(modernize-use-nullptr): none is written
 
   std::string name() const;
 };

@@ -55,7 +55,7 @@ TEST(Settings, OldInfo) {
   info.lo_number = 3;
   info.lo_offset = 4096;
   info.lo_flags = LO_FLAGS_AUTOCLEAR;
-  std::strcpy(reinterpret_cast<char*>(info.lo_file_name), "a.img");
+  std::memcpy(info.lo_file_name, "a.img", sizeof "a.img");
   const auto old = to_old_info(info);
   ASSERT_TRUE(old);
   EXPECT_STREQ(old->lo_name, "a.img");

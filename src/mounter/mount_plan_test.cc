@@ -7,7 +7,6 @@
 namespace loopfs::mounter {
 namespace {
 
-using testing::Contains;
 using testing::ElementsAre;
 
 Program sample() {

@@ -42,7 +42,7 @@ std::string find_helper(const std::string& name) {
   std::stringstream folders(std::string(path ? path : "") + ":/usr/bin:/bin:/usr/local/bin");
   for (std::string folder; std::getline(folders, folder, ':');) {
     if (!folder.starts_with('/')) continue;
-    const std::string program = folder + "/" + name;
+    std::string program = folder + "/" + name;
     if (grants_privilege(program)) return program;
   }
   return {};

@@ -51,6 +51,7 @@ error ExpectedMore ()
 
 }  // namespace
 
+// NOLINTNEXTLINE(performance-unnecessary-value-param): they are moved from
 Result<Dispatcher> Dispatcher::create(const Information& information, std::vector<Interface> interfaces) {
   Dispatcher dispatcher;
   // Its methods are not in the map: they need this object, which moves.

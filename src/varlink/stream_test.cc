@@ -73,7 +73,8 @@ TEST_F(Stream, NeedsMore) {
 TEST_F(Stream, ACallerWhoHasEnoughIsGone) {
   Client client = service_.connect();
   int replies = 0;
-  ASSERT_TRUE(client.call_more("org.example.test.Count", nullptr, [&](Reply) { return ++replies < 1; }));
+  ASSERT_TRUE(
+      client.call_more("org.example.test.Count", nullptr, [&](const Reply&) { return ++replies < 1; }));
   EXPECT_EQ(replies, 1);
   EXPECT_TRUE(caller_seen_gone());
   EXPECT_EQ(client.call("org.example.test.Echo").error().code, EPIPE);
@@ -81,7 +82,7 @@ TEST_F(Stream, ACallerWhoHasEnoughIsGone) {
 
 TEST_F(Stream, StopEndsAStreamThatWaits) {
   Client client = service_.connect();
-  auto streamed = client.call_more("org.example.test.Count", nullptr, [&](Reply) {
+  auto streamed = client.call_more("org.example.test.Count", nullptr, [&](const Reply&) {
     service_.server().stop();
     return true;
   });
