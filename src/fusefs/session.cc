@@ -94,6 +94,7 @@ Result<std::unique_ptr<Session>> Session::create(const fuse_lowlevel_ops& operat
   char* words[] = {program, nullptr};
   fuse_args arguments = FUSE_ARGS_INIT(1, words);
   session->session_.reset(fuse_session_new(&arguments, &operations, sizeof operations, userdata));
+  fuse_opt_free_args(&arguments);  // what it holds by now is a copy
   if (!session->session_) return fail(ENOMEM, "fuse_session_new");
   const fuse_custom_io io{
       .writev = write_reply, .read = read_request, .splice_receive = nullptr, .splice_send = nullptr};
