@@ -346,7 +346,10 @@ class Tracer:
                 if number == 3:
                     self.uninteresting.discard(arguments[0])
                 return None
-            return f"{name} {self.path_of(arguments[0]).split(':')[0]}"
+            path = self.path_of(arguments[0])
+            if path.startswith(ONLY_READ):  # came from the keeper
+                return None
+            return f"{name} {path.split(':')[0]}"
         return f"{name} {arguments[1]:#x}" if name == "ioctl" else name
 
     def syscall_stop(self, tid):
