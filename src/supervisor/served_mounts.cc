@@ -4,27 +4,11 @@
 #include <poll.h>
 
 #include <chrono>
-#include <filesystem>
 
-#include "base/number.h"
+#include "sys/directory.h"
 #include "sys/pidfd.h"
 
 namespace loopfs::supervisor {
-namespace {
-
-namespace fs = std::filesystem;
-
-// What is below /proc comes and goes: an error is the end of a list.
-template <typename F>
-void for_each_number(const std::string& directory, F&& call) {
-  std::error_code error;
-  for (auto entry = fs::directory_iterator(directory, error); !error && entry != fs::directory_iterator();
-       entry.increment(error)) {
-    if (const auto number = base::parse_number<int>(entry->path().filename().string())) call(*number);
-  }
-}
-
-}  // namespace
 
 bool disconnected(const Fd& channel) {
   pollfd state{channel.get(), 0, 0};
@@ -55,18 +39,20 @@ std::vector<ServedMounts::Program> ServedMounts::programs(dev_t device) const {
     pids = found->second;
   }
   std::vector<Program> programs;
-  for_each_number("/proc", [&](int pid) {
+  for (const uint32_t process : sys::numbers_in("/proc")) {
+    const auto pid = static_cast<pid_t>(process);
     const auto its = sys::pid_namespace_of(pid);
-    if (!its || *its != pids) return;
-    for_each_number(fmt::format("/proc/{}/fd", pid), [&](int number) {
+    if (!its || *its != pids) continue;
+    for (const uint32_t descriptor : sys::numbers_in(fmt::format("/proc/{}/fd", pid))) {
+      const auto number = static_cast<int>(descriptor);
       const auto path = sys::path_of_fd(pid, number);
-      if (!path || *path != "/dev/fuse") return;
+      if (!path || *path != "/dev/fuse") continue;
       auto pidfd = sys::pidfd_of_process(pid);
-      if (!pidfd) return;
+      if (!pidfd) continue;
       auto channel = sys::take_fd(pidfd->get(), number);
       if (channel && !disconnected(*channel)) programs.push_back({std::move(*pidfd), std::move(*channel)});
-    });
-  });
+    }
+  }
   return programs;
 }
 

@@ -1,6 +1,5 @@
 #include "sys/loop_device.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <linux/blkpg.h>
 #include <linux/fs.h>
@@ -8,12 +7,11 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cstring>
-#include <memory>
 #include <vector>
 
 #include "base/number.h"
+#include "sys/directory.h"
 #include "sys/mount_api.h"
 
 #ifndef BLKGETDISKSEQ
@@ -50,20 +48,6 @@ uint64_t number_at(const std::string& path) {
 
 std::string directory_of(uint32_t number) {
   return fmt::format("/sys/block/loop{}", number);
-}
-
-// The names in a directory of sysfs that start with `prefix`, and are a number behind it.
-std::vector<uint32_t> numbers_in(const std::string& path, const std::string& prefix) {
-  std::vector<uint32_t> numbers;
-  const std::unique_ptr<DIR, int (*)(DIR*)> directory(::opendir(path.c_str()), ::closedir);
-  while (const dirent* entry = directory ? ::readdir(directory.get()) : nullptr) {
-    const std::string_view name(entry->d_name);
-    if (!name.starts_with(prefix)) continue;
-    if (const auto number = base::parse_number<uint32_t>(name.substr(prefix.size())))
-      numbers.push_back(*number);
-  }
-  std::ranges::sort(numbers);
-  return numbers;
 }
 
 std::string uevent_value(const std::string& uevent, const std::string& key) {

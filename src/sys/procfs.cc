@@ -89,11 +89,12 @@ Result<std::optional<SystemCall>> system_call_now(pid_t tid) {
     pid_t tid = 0;
     Fd file;
   } last;
-  char path[64], buffer[256];
-  std::snprintf(path, sizeof path, "/proc/%d/syscall", tid);
+  char buffer[256];
   ssize_t length = -1;
   if (last.tid == tid) length = ::pread(last.file.get(), buffer, sizeof buffer, 0);
   if (length < 0) {
+    char path[64];
+    std::snprintf(path, sizeof path, "/proc/%d/syscall", tid);
     auto opened = open_small(path);
     if (!opened) return propagate(opened);
     last = {tid, std::move(*opened)};
@@ -123,8 +124,6 @@ Result<uint64_t> run_time_of(pid_t tid) {
 }
 
 Result<SystemCall> system_call_of(pid_t tid) {
-  char path[64];
-  std::snprintf(path, sizeof path, "/proc/%d/syscall", tid);
   for (int attempt = 0; attempt < kYields + kPauses; ++attempt) {
     const auto call = system_call_now(tid);
     if (!call) return propagate(call);
@@ -135,7 +134,7 @@ Result<SystemCall> system_call_of(pid_t tid) {
       ::nanosleep(&kPause, nullptr);
     }
   }
-  return fail(ETIMEDOUT, "read '{}': it does not sleep", path);
+  return fail(ETIMEDOUT, "read '/proc/{}/syscall': it does not sleep", tid);
 }
 
 std::optional<ThreadStatus> parse_status(std::string_view text) {
