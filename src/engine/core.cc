@@ -4,13 +4,6 @@
 #include <ctime>
 
 namespace loopfs::engine {
-namespace {
-
-// The kernel sends RELEASE right after the FLUSH that announced it; a busy machine may take some time, seen was
-// 50 ms, to let a thread of ours read it. A descriptor that was not the last one costs this wait once, and only who depends on the answer.
-constexpr std::chrono::milliseconds kSettle{200};
-
-}  // namespace
 
 Core::Core(const UserEngine::Options& options)
     : options_(options), table_(options.max), control_owner_(new_owner()) {}
@@ -67,7 +60,7 @@ void Core::deliver() {
 }
 
 void Core::closing(Slot& slot, const void* handle) {
-  slot.closing[handle] = std::chrono::steady_clock::now() + kSettle;
+  slot.closing[handle] = std::chrono::steady_clock::now() + kReleaseTime;
 }
 
 void Core::closed(Slot& slot, const void* handle) {

@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -48,6 +49,11 @@ struct OpenOptions {
   bool direct = false;     // O_DIRECT: offsets and sizes must be multiples of the logical block size
   uint64_t handle = 0;     // the server's number for the open file description, where it has them
 };
+
+// The kernel sends RELEASE right after the FLUSH that announced it (OpenNode::descriptor_closing); a busy machine may
+// take some time, seen was 50 ms, to let a thread of ours read it. A descriptor that was not the last one costs this
+// wait once, and only who depends on the answer.
+inline constexpr std::chrono::milliseconds kReleaseTime{200};
 
 // One open file description of a node. Thread-safe; the destructor is the last close.
 class OpenNode {

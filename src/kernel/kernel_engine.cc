@@ -31,9 +31,6 @@ uint64_t binding_id(uint64_t sequence, unsigned minor_number) {
   return sequence << kMinorBits | minor_number;
 }
 
-// The kernel sends RELEASE right after the FLUSH that announced it; a busy machine may take some time to read it.
-constexpr std::chrono::milliseconds kSettle{200};
-
 DeviceState describe(uint32_t number, const std::shared_ptr<Binding>& binding) {
   DeviceState state{.number = number, .device = number_while_free(NodeId::of_device(number))};
   const auto facts = binding && binding->bound() ? sys::loop_facts(binding->number()) : std::nullopt;
@@ -224,7 +221,7 @@ Result<int> KernelEngine::remove(int64_t number) {
 void KernelEngine::closing(uint32_t number) {
   const std::lock_guard lock(mutex_);
   const auto found = slots_.find(number);
-  if (found != slots_.end()) found->second.closing = std::chrono::steady_clock::now() + kSettle;
+  if (found != slots_.end()) found->second.closing = std::chrono::steady_clock::now() + engine::kReleaseTime;
 }
 
 void KernelEngine::closed(uint32_t number, bool exclusive) {
