@@ -26,6 +26,8 @@ std::string subject_of(Act act, std::string_view name) {
 }
 
 Result<void> check_size(const Record& record) {
+  if (record.fds > kMostFdsOfItem)
+    return fail(EMSGSIZE, "keep '{}': {} descriptors", record.name, record.fds);
   if (record.name.size() <= kLongestName && record.payload.size() <= kLargestPayload) return {};
   return fail(EMSGSIZE, "keep {} bytes as {} bytes of name", record.payload.size(), record.name.size());
 }
@@ -66,12 +68,10 @@ Result<std::vector<Item>> Store::load() {
 }
 
 Result<void> Store::put(std::string_view name, std::string_view payload, std::span<const int> fds) {
-  if (fds.size() > kMostFdsOfItem) return fail(EMSGSIZE, "keep '{}': {} descriptors", name, fds.size());
   return ask(Act::kPut, {name, payload, static_cast<uint32_t>(fds.size())}, fds);
 }
 
 Result<void> Store::put_soon(std::string_view name, std::string_view payload, std::span<const int> fds) {
-  if (fds.size() > kMostFdsOfItem) return fail(EMSGSIZE, "keep '{}': {} descriptors", name, fds.size());
   return tell(Act::kPut, {name, payload, static_cast<uint32_t>(fds.size())}, fds);
 }
 
@@ -137,7 +137,6 @@ Result<void> Store::read_answers(uint64_t until) {
 
 Result<Store::Ticket> Store::put_ahead(std::string_view name, std::string_view payload,
                                        std::span<const int> fds) {
-  if (fds.size() > kMostFdsOfItem) return fail(EMSGSIZE, "keep '{}': {} descriptors", name, fds.size());
   const std::lock_guard lock(mutex_);
   if (auto told = tell_locked(Act::kPut, {name, payload, static_cast<uint32_t>(fds.size())}, fds); !told) {
     return propagate(told);

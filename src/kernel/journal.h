@@ -16,7 +16,7 @@ namespace loopfs::kernel {
 
 struct BindingRecord {
   uint32_t kernel_device = 0;  // K of the host's loopK
-  uint64_t sequence = 0;       // disk sequence number; 0: about to be bound
+  uint64_t sequence = 0;       // disk sequence number when it was bound
   std::string backing_path;
   std::shared_ptr<const sys::LoopBinding> token;  // none: about to be bound
   // The file that it is about to be bound to: tells whether that has come to pass.
