@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "base/number.h"
+#include "kernel/foreign_caller.h"
 #include "kernel/kernel_features.h"
 #include "sys/loop_device.h"
 #include "sys/mount_api.h"
@@ -94,6 +95,7 @@ bool Manager::stop() {
   if (hub_) hub_->stop();  // requests that are not read yet are the next server's
   bool idle = true;
   for (const auto& instance : all_instances()) {
+    instance->watch->stop();
     idle = instance->requests->drain(kPatience) && instance->closing->drain(kPatience) && idle;
   }
   return threads_.stop(kPatience) && idle;
@@ -145,17 +147,19 @@ Result<std::shared_ptr<Instance>> Manager::build(InstanceRecord record, Fd chann
   instance->requests =
       base::Lane::create(&threads_, static_cast<unsigned>(options_.config.limits().requests_per_instance));
   instance->closing = base::Lane::create(&threads_, kClosingWidth);
+  instance->watch = std::make_shared<kernel::OpenWatch>(base::Lane::create(&threads_, 1), instance->closing);
+  instance->strangers = {
+      .porters = options_.porters, .instance = record.device, .fuse_backing = options_.fuse_backing};
   instance->engine = std::make_shared<kernel::KernelEngine>(kernel::KernelEngine::Options{
       .pool = pool_.get(),
-      .watch = &watch_,
+      .watch = instance->watch,
       .journal = instance->journal.get(),
-      .closing = instance->closing,
       .escorts = std::make_shared<kernel::Escorts>(base::Lane::create(&threads_, kernel::Escorts::kMost)),
       .max = record.max,
       .uid = record.uid,
       .gid = record.gid,
       .mode = record.mode,
-      .fuse_backing = options_.fuse_backing,
+      .strangers = instance->strangers,
       .partition_worker = partition_worker_,
       .charge = [this, chain = instance->lineage.chain]() -> Result<kernel::Charge> {
         auto charge = device_limits_.charge(chain);
@@ -188,6 +192,10 @@ Result<std::shared_ptr<Instance>> Manager::build(InstanceRecord record, Fd chann
                         (void)options_.store->set_payload(item_name(record.id), record.encode());
                       },
                   .on_gone = [this, id] { ended(id); }},
+      .caller =
+          [raw = instance.get()](pid_t tid) {
+            return std::make_unique<kernel::ForeignCaller>(&raw->strangers, tid, raw->user_namespace.get());
+          },
       .serials_from = epoch_ * kSerialsOfServer};
   auto made = fusefs::InstanceServer::create_shared(std::move(server));
   if (!made) return propagate(made);
