@@ -204,12 +204,13 @@ Result<std::shared_ptr<Instance>> Manager::build(InstanceRecord record, Fd chann
   return instance;
 }
 
-Result<Manager::Mounted> Manager::mount(Tenant tenant, const MountOptions& options) {
-  Lineage lineage{tenant.chain, tenant.owner, tenant.first_namespace};
-  const auto rules = options_.config.rules_for(tenant.owner, groups_of(tenant.owner));
+Result<Manager::Mounted> Manager::mount(const Tenant& tenant, const MountOptions& options) {
+  const Lineage& lineage = tenant.lineage;
+  const auto rules = options_.config.rules_for(lineage.owner, groups_of(lineage.owner));
   if (!rules.allow)
-    return fail(EPERM, "make an instance: user {} may not, by the configuration", tenant.owner);
-  if (!tenant.admin) return fail(EPERM, "make an instance: needs CAP_SYS_ADMIN in the user namespace");
+    return fail(EPERM, "make an instance: user {} may not, by the configuration", lineage.owner);
+  if (!tenant.admin)
+    return fail(EPERM, "make an instance: needs to be root of the user namespace, with CAP_SYS_ADMIN");
   const uint64_t most = options_.config.limits().devices_per_instance;
   if (options.max && (*options.max == 0 || *options.max > most)) {
     return fail(EINVAL, "max={}: from 1 to {} is possible here", *options.max, most);
@@ -219,12 +220,14 @@ Result<Manager::Mounted> Manager::mount(Tenant tenant, const MountOptions& optio
   if (!uid) return propagate(uid);
   if (!gid) return propagate(gid);
   apply_rules(lineage);
-  auto charge = instance_limits_.charge(tenant.chain);
+  auto charge = instance_limits_.charge(lineage.chain);
   if (!charge) {
     ++refusals_;
     forget_unused(lineage);
     return propagate(charge);
   }
+  Fd user_namespace(::fcntl(tenant.user_namespace.get(), F_DUPFD_CLOEXEC, 0));
+  if (!user_namespace.valid()) return errno_fail("duplicate a descriptor");
   Fd channel(::open("/dev/fuse", O_RDWR | O_CLOEXEC));
   if (!channel.valid()) return errno_fail("open '/dev/fuse'");
   auto mount = sys::mount_fuse(
@@ -246,10 +249,9 @@ Result<Manager::Mounted> Manager::mount(Tenant tenant, const MountOptions& optio
     record.id = next_id_++;
   }
   const uint64_t id = record.id;
-  const int kept[] = {channel.get(), tenant.user_namespace.get()};
+  const int kept[] = {channel.get(), user_namespace.get()};
   if (auto put = options_.store->put(item_name(id), record.encode(), kept); !put) return propagate(put);
-  auto instance =
-      build(std::move(record), std::move(channel), std::move(tenant.user_namespace), std::move(lineage));
+  auto instance = build(std::move(record), std::move(channel), std::move(user_namespace), lineage);
   if (!instance) {
     (void)options_.store->drop(item_name(id));
     return propagate(instance);
@@ -464,7 +466,8 @@ void Manager::release_orphans(const std::vector<uint32_t>& numbers) {
 bool Manager::may_see(const Tenant& tenant, const Instance& instance) const {
   if (tenant.rules_machine()) return true;
   // Users of a container that has the host's user namespace have the host's numbers, and nothing else of theirs.
-  if (tenant.first_namespace && !tenant.on_host && !(instance.record.pid_namespace == tenant.pid_namespace)) {
+  if (tenant.lineage.first_namespace && !tenant.on_host &&
+      !(instance.record.pid_namespace == tenant.pid_namespace)) {
     return false;
   }
   return std::ranges::any_of(instance.lineage.chain, [&](const policy::Level& level) {

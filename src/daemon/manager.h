@@ -60,7 +60,7 @@ class Manager {
     Fd mount;  // detached; the instance lives as long as the kernel keeps its superblock
   };
   // Errors: EPERM not root of its namespace, or not allowed; EINVAL; ENOSPC over a limit.
-  Result<Mounted> mount(Tenant tenant, const MountOptions& options);
+  Result<Mounted> mount(const Tenant& tenant, const MountOptions& options);
 
   // The instances that the tenant may see: root of the machine all, others those of their namespace and user.
   std::vector<std::shared_ptr<Instance>> instances(const Tenant& tenant);

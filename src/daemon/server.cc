@@ -8,6 +8,7 @@
 
 #include <algorithm>
 
+#include "daemon/admission.h"
 #include "daemon/manager.h"
 #include "daemon/metrics.h"
 #include "daemon/service.h"
@@ -19,8 +20,6 @@
 
 namespace loopfs::daemon {
 namespace {
-
-constexpr size_t kMostConnections = 512;
 
 Result<int> wait_for_signal() {
   sigset_t signals;
@@ -71,8 +70,7 @@ Result<int> run(const ServerOptions& options, std::unique_ptr<porter::ForkServer
       varlink::Server::create({.socket = std::move(*socket),
                                .information = {"loopfs", "loopfsd", LOOPFS_VERSION, "https://loopfs.io"},
                                .interfaces = {manager_interface(manager->get())},
-                               .max_connections = kMostConnections,
-                               .max_connections_per_uid = connections_per_user});
+                               .admit = admission(connections_per_user)});
   if (!server) return propagate(server);
   if (auto started = (*server)->start(); !started) return propagate(started);
   const MetricsFile metrics(metrics_file, metrics_interval, manager->get());
