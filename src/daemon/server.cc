@@ -14,6 +14,7 @@
 #include "daemon/service.h"
 #include "keeper/keeper.h"
 #include "keeper/store.h"
+#include "sys/closing_process.h"
 #include "sys/process.h"
 #include "varlink/server.h"
 
@@ -49,6 +50,8 @@ Result<int> run(const ServerOptions& options) {
   if (!config) return propagate(config);
   spdlog::set_level(spdlog::level::from_str(config->daemon().log_level));
   for (const auto& warning : config->warnings()) spdlog::warn("{}", warning);
+  auto closer = sys::ClosingProcess::start();  // before there is anything that it could have copies of
+  if (!closer) return propagate(closer);
   sys::raise_descriptor_limit();
   keeper::Store store{Fd(options.store)};
   auto kept = store.load();
@@ -66,7 +69,8 @@ Result<int> run(const ServerOptions& options) {
       varlink::Server::create({.socket = std::move(*socket),
                                .information = {"loopfs", "loopfsd", LOOPFS_VERSION, "https://loopfs.io"},
                                .interfaces = {manager_interface(manager->get())},
-                               .admit = admission(connections_per_user)});
+                               .admit = admission(connections_per_user),
+                               .close_elsewhere = [&closer](Fd fd) { closer->close(std::move(fd)); }});
   if (!server) return propagate(server);
   if (auto started = (*server)->start(); !started) return propagate(started);
   const MetricsFile metrics(metrics_file, metrics_interval, manager->get());

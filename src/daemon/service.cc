@@ -9,6 +9,7 @@
 #include "base/printable.h"
 #include "daemon/filesystem.h"
 #include "sys/loop_device.h"
+#include "sys/pidfd.h"
 #include "varlink/call.h"
 
 namespace loopfs::daemon {
@@ -88,9 +89,9 @@ method MountFilesystem(
   read_only: bool
 ) -> (mounted: bool)
 
-# BLKRRPART of a device of the caller's instance, which the kernel refuses to user namespaces. The caller's
-# descriptor of the device comes with the call.
-method RereadPartitions(instance: int, device: int) -> ()
+# BLKRRPART of a device of the caller's instance, which the kernel refuses to user namespaces. descriptor: of
+# the device, in the process that connected.
+method RereadPartitions(instance: int, device: int, descriptor: int) -> ()
 
 # BLKPG. operation: 1 add, 2 delete, 3 resize; start and length in bytes.
 method EditPartition(
@@ -315,14 +316,20 @@ void answer(Call& call, const Result<void>& result) {
   (void)call.reply();
 }
 
+// A duplicate. The process may be another program by now: what is taken is only for what its own user may do anyway.
+Result<Fd> take_callers_descriptor(const varlink::Peer& peer, int number) {
+  return sys::take_fd(peer.pidfd.get(), number);
+}
+
 void reread_partitions(Manager& manager, Call& call) {
   const Tenant& tenant = caller_of(call);
   const auto device = static_cast<uint32_t>(wanted_number_of(call, "device", UINT32_MAX));
-  const auto fds = call.take_fds();
-  if (fds.size() != 1) return fail_call(call, {EINVAL, "the device's descriptor is missing"});
-  if (const auto instance = own_instance(manager, call, tenant)) {
-    answer(call, instance->engine->reread_partitions(device, fds.front().get()));
-  }
+  const auto number = static_cast<int>(wanted_number_of(call, "descriptor", INT32_MAX));
+  const auto instance = own_instance(manager, call, tenant);
+  if (!instance) return;
+  const auto descriptor = take_callers_descriptor(call.peer(), number);
+  if (!descriptor) return fail_call(call, descriptor.error());
+  answer(call, instance->engine->reread_partitions(device, descriptor->get()));
 }
 
 void edit_partition(Manager& manager, Call& call) {

@@ -1,7 +1,6 @@
 // Backing files of every bad kind. Most must be refused; none may take from others what is theirs. At last files of a FUSE
 // file system of the container's own, whose server stops answering: the daemon must refuse them without asking.
 //   bad_backing DIRECTORY FOLDER FILE SECONDS     DIRECTORY's max is 12 at least; FOLDER is writable; FILE has a mark
-#include <linux/fuse.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -10,6 +9,7 @@
 #include <vector>
 
 #include "attack.h"
+#include "fuse_server.h"
 
 #ifndef AT_EMPTY_PATH
 #define AT_EMPTY_PATH 0x1000
@@ -116,83 +116,6 @@ void chain(int file) {
   g_said += ", a chain of " + std::to_string(depth);
 }
 
-// A FUSE server of one file, "f", that stops answering when it is told to.
-struct Fuse {
-  int channel = -1;
-  std::atomic<bool> mute{false};
-  std::string place;
-
-  void answer(uint64_t unique, int error, const void* body, size_t size) const {
-    fuse_out_header head = {};
-    head.len = static_cast<uint32_t>(sizeof head + size);
-    head.error = -error;
-    head.unique = unique;
-    std::string all(reinterpret_cast<const char*>(&head), sizeof head);
-    if (size > 0) all.append(static_cast<const char*>(body), size);
-    (void)!write(channel, all.data(), all.size());
-  }
-
-  static fuse_attr attributes(uint64_t inode) {
-    fuse_attr attr = {};
-    attr.ino = inode;
-    attr.mode = inode == 1 ? S_IFDIR | 0755 : S_IFREG | 0666;
-    attr.nlink = 1;
-    attr.size = 65536;
-    attr.blocks = 128;
-    attr.blksize = 4096;
-    return attr;
-  }
-
-  void serve() const {
-    alignas(8) static char buffer[1 << 20];
-    for (;;) {
-      const ssize_t length = read(channel, buffer, sizeof buffer);
-      if (length < 0 && (errno == EINTR || errno == ENOENT)) continue;
-      if (length < static_cast<ssize_t>(sizeof(fuse_in_header))) return;
-      fuse_in_header head;
-      memcpy(&head, buffer, sizeof head);
-      if (mute) continue;  // and nobody hears of it again
-      if (head.opcode == FUSE_INIT) {
-        fuse_init_out out = {};
-        out.major = FUSE_KERNEL_VERSION;
-        out.minor = 31;
-        out.max_write = 65536;
-        answer(head.unique, 0, &out, 64);
-      } else if (head.opcode == FUSE_LOOKUP) {
-        fuse_entry_out out = {};
-        out.nodeid = 2;
-        out.attr = attributes(2);
-        answer(head.unique, 0, &out, sizeof out);
-      } else if (head.opcode == FUSE_GETATTR) {
-        fuse_attr_out out = {};
-        out.attr = attributes(head.nodeid);
-        answer(head.unique, 0, &out, sizeof out);
-      } else if (head.opcode == FUSE_OPEN || head.opcode == FUSE_OPENDIR) {
-        fuse_open_out out = {};
-        answer(head.unique, 0, &out, sizeof out);
-      } else if (head.opcode == FUSE_STATFS) {
-        fuse_statfs_out out = {};
-        out.st.bsize = out.st.frsize = 4096;
-        out.st.namelen = 255;
-        answer(head.unique, 0, &out, sizeof out);
-      } else if (head.opcode != FUSE_FORGET && head.opcode != FUSE_BATCH_FORGET) {
-        answer(head.unique, ENOSYS, nullptr, 0);
-      }
-    }
-  }
-
-  bool start() {
-    place = g_folder + "/fuse";
-    mkdir(place.c_str(), 0755);
-    channel = open("/dev/fuse", O_RDWR | O_CLOEXEC);
-    if (channel < 0) return false;
-    const std::string options = "fd=" + std::to_string(channel) + ",rootmode=40000,user_id=0,group_id=0";
-    if (mount("bad", place.c_str(), "fuse", MS_NOSUID | MS_NODEV, options.c_str()) != 0) return false;
-    std::thread([this] { serve(); }).detach();
-    return true;
-  }
-};
-
 // Ways to such a file past the daemon: by an ioctl on the device itself, where only the kernel is asked; and through an
 // overlay, whose files do not say what is below them.
 void detours(const std::string& foreign) {
@@ -228,7 +151,7 @@ void detours(const std::string& foreign) {
 
 void foreign_file_system(double seconds) {
   static Fuse fuse;
-  if (!fuse.start()) {
+  if (!fuse.start(g_folder)) {
     g_said += ", no FUSE here";
     return;
   }
