@@ -70,8 +70,7 @@ auto reading(F&& read) -> Result<decltype(read())> {
 
 }  // namespace
 
-Result<varlink::Reply> ManagerClient::call(const char* method, const Json& parameters,
-                                           std::span<const int> fds, bool again) {
+Result<varlink::Reply> ManagerClient::call(const char* method, const Json& parameters, bool again) {
   const std::string name = std::string("io.loopfs.Manager.") + method;
   const std::lock_guard lock(mutex_);
   for (int tries = 0;; ++tries) {
@@ -81,7 +80,7 @@ Result<varlink::Reply> ManagerClient::call(const char* method, const Json& param
       if (!connected) return propagate(connected, "ask loopfsd (is it running?)");
       client_.emplace(std::move(*connected));
     }
-    auto reply = client_->call(name, parameters, fds);
+    auto reply = client_->call(name, parameters);
     if (reply) return reply;
     const int code = reply.error().code;
     const bool gone = code == EPIPE || code == ECONNRESET;
@@ -139,7 +138,7 @@ Result<std::optional<Fd>> ManagerClient::mount_filesystem(uint64_t instance, con
 }
 
 Result<void> ManagerClient::reread_partitions(uint64_t instance, uint32_t device, int fd) {
-  auto reply = call("RereadPartitions", {{"instance", instance}, {"device", device}}, std::span(&fd, 1));
+  auto reply = call("RereadPartitions", {{"instance", instance}, {"device", device}, {"descriptor", fd}});
   if (!reply) return propagate(reply);
   return {};
 }
@@ -153,7 +152,7 @@ Result<void> ManagerClient::edit_partition(uint64_t instance, uint32_t device,
                      {"partition", edit.number},
                      {"start", edit.start},
                      {"length", edit.length}},
-                    {}, false);
+                    false);
   if (!reply) return propagate(reply);
   return {};
 }

@@ -48,6 +48,7 @@ class ManagerClient {
   // None: by the daemon's configuration this is for a FUSE program to do. Errors: EPERM, EINVAL, the kernel's.
   Result<std::optional<Fd>> mount_filesystem(uint64_t instance, const FilesystemMount& wanted);
 
+  // `fd`: this process's descriptor of the device.
   Result<void> reread_partitions(uint64_t instance, uint32_t device, int fd);
   Result<void> edit_partition(uint64_t instance, uint32_t device, const sys::PartitionEdit& edit);
 
@@ -57,8 +58,7 @@ class ManagerClient {
 
  private:
   // `again`: the call may be made once more if the daemon is replaced while it is at it.
-  Result<varlink::Reply> call(const char* method, const varlink::Json& parameters,
-                              std::span<const int> fds = {}, bool again = true);
+  Result<varlink::Reply> call(const char* method, const varlink::Json& parameters, bool again = true);
 
   const std::string socket_;
   std::mutex mutex_;  // guards client_

@@ -70,7 +70,8 @@ Result<int> run(const ServerOptions& options, std::unique_ptr<porter::ForkServer
       varlink::Server::create({.socket = std::move(*socket),
                                .information = {"loopfs", "loopfsd", LOOPFS_VERSION, "https://loopfs.io"},
                                .interfaces = {manager_interface(manager->get())},
-                               .admit = admission(connections_per_user)});
+                               .admit = admission(connections_per_user),
+                               .close_elsewhere = [&porters](Fd fd) { porters.close(std::move(fd)); }});
   if (!server) return propagate(server);
   if (auto started = (*server)->start(); !started) return propagate(started);
   const MetricsFile metrics(metrics_file, metrics_interval, manager->get());

@@ -9,6 +9,7 @@
 #include "base/printable.h"
 #include "daemon/filesystem.h"
 #include "sys/loop_device.h"
+#include "sys/pidfd.h"
 #include "varlink/call.h"
 
 namespace loopfs::daemon {
@@ -88,9 +89,9 @@ method MountFilesystem(
   read_only: bool
 ) -> (mounted: bool)
 
-# BLKRRPART of a device of the caller's instance, which the kernel refuses to user namespaces. The caller's
-# descriptor of the device comes with the call.
-method RereadPartitions(instance: int, device: int) -> ()
+# BLKRRPART of a device of the caller's instance, which the kernel refuses to user namespaces. descriptor: of
+# the device, in the process that connected.
+method RereadPartitions(instance: int, device: int, descriptor: int) -> ()
 
 # BLKPG. operation: 1 add, 2 delete, 3 resize; start and length in bytes.
 method EditPartition(
@@ -318,11 +319,13 @@ void answer(Call& call, const Result<void>& result) {
 void reread_partitions(Manager& manager, Call& call) {
   const Tenant& tenant = caller_of(call);
   const auto device = static_cast<uint32_t>(wanted_number_of(call, "device", UINT32_MAX));
-  const auto fds = call.take_fds();
-  if (fds.size() != 1) return fail_call(call, {EINVAL, "the device's descriptor is missing"});
-  if (const auto instance = own_instance(manager, call, tenant)) {
-    answer(call, instance->engine->reread_partitions(device, fds.front().get()));
-  }
+  const auto number = static_cast<int>(wanted_number_of(call, "descriptor", INT32_MAX));
+  const auto instance = own_instance(manager, call, tenant);
+  if (!instance) return;
+  // The process may be another program by now; what is done with its descriptor is what its own user may have done.
+  const auto pid = sys::pid_of_pidfd(call.peer().pidfd.get());
+  if (!pid) return fail_call(call, pid.error());
+  answer(call, instance->engine->reread_partitions(device, *pid, number, call.socket_fd()));
 }
 
 void edit_partition(Manager& manager, Call& call) {

@@ -129,6 +129,9 @@ class Porter {
         return take(order);
       case Act::kReadPartitions:
         return read_partitions(order);
+      case Act::kKeep:
+        if (!packet.fds.empty()) given_ = std::move(packet.fds.front());
+        return {};
       case Act::kConfigure:
       case Act::kChangeFile:
       case Act::kIsBacking:

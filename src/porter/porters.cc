@@ -45,6 +45,15 @@ void Porters::take_back(Hand hand) {
   resting_.push_back(std::move(hand));
 }
 
+void Porters::close(Fd fd) {
+  if (!fd.valid()) return;
+  auto errand = begin(nullptr);
+  const int number = fd.get();
+  if (!errand || !errand->ask({.act = Act::kKeep}, Errand::kPatience, {}, std::span(&number, 1)))
+    (void)fd.release();
+  fd.reset();  // the porter's is the last
+}
+
 void Porters::sweep() {
   const std::lock_guard lock(mutex_);
   sweep_locked();

@@ -27,6 +27,9 @@ class Porters {
 
   // Errors: those of ForkServer::fork.
   Result<Errand> begin(Permit permit);
+  // Returns at once, and is never who drops the last reference to what is open there, or is in a socket's queue. Where no
+  // porter is to be had it stays open.
+  void close(Fd fd);
   // Gives permits back whose porters are through.
   void sweep();
   // Those that still have something of a stranger's.

@@ -26,3 +26,6 @@
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77  // getsockopt: asm-generic/socket.h, 6.5
 #endif
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83  // setsockopt: asm-generic/socket.h, 6.16
+#endif

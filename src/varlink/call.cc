@@ -18,8 +18,8 @@ Result<void> read_flag(const Json& message, const char* key, bool& flag) {
 
 }  // namespace
 
-Result<Request> parse_request(Frame frame) {
-  auto message = parse_object(frame.text);
+Result<Request> parse_request(const std::string& text) {
+  auto message = parse_object(text);
   if (!message) return propagate(message, "call");
   Request request;
   const auto method = message->find("method");
@@ -38,7 +38,6 @@ Result<Request> parse_request(Frame frame) {
   }
   if (request.oneway && (request.more || request.upgrade))
     return fail(EBADMSG, "call: oneway with an answer");
-  request.fds = std::move(frame.fds);
   return request;
 }
 

@@ -35,11 +35,10 @@ struct Request {
   bool more = false;
   bool oneway = false;
   bool upgrade = false;
-  std::vector<Fd> fds;
 };
 
 // Errors: EBADMSG it is no request; the connection is to be closed.
-Result<Request> parse_request(Frame frame);
+Result<Request> parse_request(const std::string& text);
 
 // Lives as long as its handler runs, on the thread of the connection, and is used by that thread only. What
 // the caller sent is not trusted. A handler answers with any number of reply_continues(), if wants_more(),
@@ -57,9 +56,6 @@ class Call {
   bool wants_upgrade() const { return request_.upgrade; }
   const Peer& peer() const { return peer_; }
   const Caller* caller() const { return caller_; }  // null if the service does not tell them apart
-
-  // The descriptors sent along; those not taken are closed after the call.
-  std::vector<Fd> take_fds() { return std::move(request_.fds); }
 
   // Each sends one message, or nothing if oneway(). `parameters` is an object, or null for an empty one;
   // `fds` are borrowed. Errors: EINVAL answered already, no object, or not wants_more(); EILSEQ a string is

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "sys/control_message.h"
+#include "sys/stranger_socket.h"
 
 namespace loopfs::varlink {
 namespace {
@@ -15,17 +16,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr size_t kChunk = 4096;  // looked at in one go; small, as pipelined messages are looked at repeatedly
-
-// The size of what waits in the socket, up to `buffer`; 0 at the end of the stream. Without room for control
-// messages a peek leaves the descriptors alone.
-Result<size_t> peek(int socket, std::span<char> buffer) {
-  ssize_t seen;
-  do {
-    seen = ::recv(socket, buffer.data(), buffer.size(), MSG_PEEK);
-  } while (seen < 0 && errno == EINTR);
-  if (seen < 0) return errno_fail("recv");
-  return static_cast<size_t>(seen);
-}
 
 // Takes at most `size` bytes, which peek() saw, and the descriptors sent with them.
 Result<void> take(int socket, size_t size, Frame& frame) {
@@ -63,12 +53,16 @@ ssize_t send_part(int socket, std::string_view bytes, std::span<const int> fds) 
   return sent;
 }
 
-// Whether the socket takes more, or is at its end, before the deadline.
-bool wait_writable(int socket, Clock::time_point deadline) {
+// Whether the socket has or takes more, or is at its end, before the deadline; none: whenever that is.
+bool wait_for(int socket, short event, std::optional<Clock::time_point> deadline) {
   for (;;) {
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
-    pollfd entry{socket, POLLOUT, 0};
-    const int ready = ::poll(&entry, 1, static_cast<int>(std::max<decltype(left)>(left, 0)));
+    int left = -1;
+    if (deadline) {
+      const auto time = std::chrono::ceil<std::chrono::milliseconds>(*deadline - Clock::now()).count();
+      left = static_cast<int>(std::max<decltype(time)>(time, 0));
+    }
+    pollfd entry{socket, event, 0};
+    const int ready = ::poll(&entry, 1, left);
     if (ready > 0) return true;
     if (ready == 0 || errno != EINTR) return false;
   }
@@ -76,19 +70,26 @@ bool wait_writable(int socket, Clock::time_point deadline) {
 
 }  // namespace
 
-Result<std::optional<Frame>> Channel::receive() {
+Result<std::optional<Frame>> Channel::receive(std::optional<std::chrono::milliseconds> patience) {
+  std::optional<Clock::time_point> deadline;
+  if (patience) deadline = Clock::now() + *patience;
   Frame frame;
   char buffer[kChunk];
   for (;;) {
-    auto seen = peek(fd(), buffer);
-    if (!seen) return propagate(seen);
-    if (*seen == 0) {
+    if (!wait_for(fd(), POLLIN, deadline)) return fail(ETIMEDOUT, "receive");
+    const auto waiting = sys::peek(fd(), buffer);
+    if (!waiting && waiting.error().code == EAGAIN) continue;
+    if (!waiting) return propagate(waiting);
+    if (waiting->descriptors && descriptors_ == Descriptors::kRefuse)
+      return fail(EPERM, "receive: with a descriptor");
+    const size_t seen = waiting->bytes;
+    if (seen == 0) {
       if (frame.text.empty()) return std::nullopt;
       return fail(EPROTO, "receive: closed in the middle of a message");
     }
     // Taken up to its NUL and no further: the descriptors of the next message are to come with that one.
-    const auto* end = static_cast<const char*>(std::memchr(buffer, '\0', *seen));
-    const size_t body = end ? static_cast<size_t>(end - buffer) : *seen;
+    const auto* end = static_cast<const char*>(std::memchr(buffer, '\0', seen));
+    const size_t body = end ? static_cast<size_t>(end - buffer) : seen;
     if (frame.text.size() + body > kMaxMessage) return fail(EMSGSIZE, "receive: over {} bytes", kMaxMessage);
     auto taken = take(fd(), end ? body + 1 : body, frame);
     if (!taken) return propagate(taken);
@@ -112,7 +113,7 @@ Result<void> Channel::send(const std::string& text, std::span<const int> fds,
       continue;
     }
     if (errno == EAGAIN) {
-      if (wait_writable(fd(), deadline)) continue;
+      if (wait_for(fd(), POLLOUT, deadline)) continue;
       shut_down();
       return fail(ETIMEDOUT, "send");
     }

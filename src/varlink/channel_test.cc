@@ -82,6 +82,31 @@ TEST(Channel, NineDescriptorsAreRefusedAndClosed) {
   }
 }
 
+TEST(Channel, RefusedDescriptorsStayInTheSocket) {
+  auto [here, there] = channel_pair();
+  auto [reader, writer] = pipe_pair();
+  Channel end(there.release(), Descriptors::kRefuse);
+  ASSERT_TRUE(here.send("plain"));
+  EXPECT_EQ(end.receive().value()->text, "plain");
+  const int fd = writer.get();
+  ASSERT_TRUE(here.send("with one", std::span(&fd, 1)));
+  writer.reset();
+  EXPECT_EQ(end.receive().error().code, EPERM);
+  pollfd entry{reader.get(), 0, 0};
+  EXPECT_EQ(::poll(&entry, 1, 0), 0);
+  end.close();
+  EXPECT_TRUE(wait_for(reader.get(), POLLHUP));
+}
+
+TEST(Channel, AWriterWhoDoesNotFinishTimesOut) {
+  auto [here, there] = channel_pair();
+  EXPECT_EQ(there.receive(std::chrono::milliseconds(10)).error().code, ETIMEDOUT);
+  ASSERT_TRUE(write_raw(here.fd(), "half"));
+  EXPECT_EQ(there.receive(std::chrono::milliseconds(10)).error().code, ETIMEDOUT);
+  ASSERT_TRUE(here.send(" a message"));
+  EXPECT_TRUE(there.receive(std::chrono::milliseconds(kDeadline)));
+}
+
 TEST(Channel, AReaderWhoDoesNotReadTimesOut) {
   auto [here, there] = channel_pair();
   Result<void> sent;

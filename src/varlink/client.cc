@@ -69,7 +69,7 @@ Result<Client> Client::connect(const std::string& path) {
   return Client(std::move(socket));
 }
 
-Result<void> Client::send(std::string_view method, Json parameters, bool more, std::span<const int> fds) {
+Result<void> Client::send(std::string_view method, Json parameters, bool more) {
   if (parameters.is_null()) parameters = Json::object();
   if (!parameters.is_object()) return fail(EINVAL, "call {} with no object", method);
   if (channel_.fd() < 0) return fail(EPIPE, "call {}", method);
@@ -77,7 +77,7 @@ Result<void> Client::send(std::string_view method, Json parameters, bool more, s
   if (more) message["more"] = true;
   auto text = serialize(message);
   if (!text) return propagate(text, "call {}", method);
-  auto sent = channel_.send(*text, fds);
+  auto sent = channel_.send(*text);
   // A service that closes at once may have said why: receive() finds out.
   if (!sent && sent.error().code != EPIPE) return propagate(sent, "call {}", method);
   return {};
@@ -92,8 +92,8 @@ Result<Client::Answer> Client::receive(std::string_view method) {
   return propagate(answer, "{}", method);
 }
 
-Result<Reply> Client::call(std::string_view method, Json parameters, std::span<const int> fds) {
-  auto sent = send(method, std::move(parameters), false, fds);
+Result<Reply> Client::call(std::string_view method, Json parameters) {
+  auto sent = send(method, std::move(parameters), false);
   if (!sent) return propagate(sent);
   auto answer = receive(method);
   if (!answer) return propagate(answer);
@@ -106,8 +106,8 @@ Result<Reply> Client::call(std::string_view method, Json parameters, std::span<c
 }
 
 Result<void> Client::call_more(std::string_view method, Json parameters,
-                               const std::function<bool(Reply)>& on_reply, std::span<const int> fds) {
-  auto sent = send(method, std::move(parameters), true, fds);
+                               const std::function<bool(Reply)>& on_reply) {
+  auto sent = send(method, std::move(parameters), true);
   if (!sent) return propagate(sent);
   for (;;) {
     auto answer = receive(method);

@@ -3,7 +3,6 @@
 
 #include <functional>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -34,13 +33,13 @@ class Client {
   // Over a connected Unix stream socket.
   explicit Client(Fd socket) : channel_(std::move(socket)) {}
 
-  // `fds` are borrowed, `parameters` as in Call::reply().
-  Result<Reply> call(std::string_view method, Json parameters = nullptr, std::span<const int> fds = {});
+  // `parameters` as in Call::reply(). No service takes descriptors; its answers may have some.
+  Result<Reply> call(std::string_view method, Json parameters = nullptr);
 
   // Hands on every reply, the last one too, until `on_reply` returns false. If it does so before the last one
   // the connection is closed, and further calls fail with EPIPE.
-  Result<void> call_more(std::string_view method, Json parameters, const std::function<bool(Reply)>& on_reply,
-                         std::span<const int> fds = {});
+  Result<void> call_more(std::string_view method, Json parameters,
+                         const std::function<bool(Reply)>& on_reply);
 
   int socket_fd() const { return channel_.fd(); }
 
@@ -52,7 +51,7 @@ class Client {
   };
 
   static Result<Answer> parse_answer(Frame frame);
-  Result<void> send(std::string_view method, Json parameters, bool more, std::span<const int> fds);
+  Result<void> send(std::string_view method, Json parameters, bool more);
   // The next answer of a call of `method`. After an error the connection is closed.
   Result<Answer> receive(std::string_view method);
 

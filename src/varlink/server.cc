@@ -7,9 +7,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <system_error>
 #include <utility>
+
+#include "sys/stranger_socket.h"
 
 namespace loopfs::varlink {
 namespace {
@@ -60,6 +61,7 @@ void turn_away(Channel& channel, const Error& reason) {
 Result<std::unique_ptr<Server>> Server::create(Options options) {
   auto listening = check_listening(options.socket.get());
   if (!listening) return propagate(listening, "varlink server");
+  (void)sys::refuse_descriptors(options.socket.get());
   auto dispatcher = Dispatcher::create(options.information, std::move(options.interfaces));
   if (!dispatcher) return propagate(dispatcher);
   Fd wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
@@ -70,6 +72,8 @@ Result<std::unique_ptr<Server>> Server::create(Options options) {
 Server::Server(Options options, Dispatcher dispatcher, Fd wake)
     : dispatcher_(std::move(dispatcher)),
       admit_(std::move(options.admit)),
+      idle_(options.idle),
+      close_elsewhere_(std::move(options.close_elsewhere)),
       socket_(std::move(options.socket)),
       wake_(std::move(wake)) {}
 
@@ -116,7 +120,7 @@ void Server::accept_all() {
 }
 
 void Server::accept_one() {
-  Channel channel(Fd(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC)));
+  Channel channel(Fd(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC)), Descriptors::kRefuse);
   if (channel.fd() < 0) {
     if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED) return;
     // EMFILE and the like pass when connections end; the socket stays readable, so do not spin.
@@ -125,15 +129,19 @@ void Server::accept_one() {
     (void)::poll(&wake, 1, kRetryDelay);
     return;
   }
+  (void)sys::refuse_descriptors(channel.fd());  // it may have been made before the server
   auto peer = peer_of(channel.fd());
+  Result<Admission> admission = Admission{};
   if (!peer) {
-    spdlog::debug("varlink: connection: {}", peer.error().message());
-    return;
+    admission = propagate(peer);
+  } else if (admit_) {
+    admission = admit_(*peer);
   }
-  auto admission = admit_ ? admit_(*peer) : Admission{};
   if (!admission) {
-    spdlog::debug("varlink: connection of user {}: {}", peer->uid, admission.error().message());
-    return turn_away(channel, admission.error());
+    spdlog::debug("varlink: connection: {}", admission.error().message());
+    turn_away(channel, admission.error());
+    (void)close(channel.release());
+    return;
   }
   begin(std::move(channel), std::move(*peer), std::move(*admission));
 }
@@ -152,19 +160,34 @@ void Server::begin(Channel channel, Peer peer, Admission admission) {
 
 void Server::serve(Connection& connection) {
   answer_calls(connection);
-  const std::lock_guard lock(mutex_);
-  connection.channel.close();
+  std::unique_lock lock(mutex_);
+  Fd socket = connection.channel.release();
+  lock.unlock();
+  const bool closed = close(std::move(socket));
+  lock.lock();
+  if (!closed) forfeited_.push_back(connection.admission.share);
   connection.admission.share.reset();
   connection.done = true;
   signal_event(wake_.get());
 }
 
+// False: elsewhere.
+bool Server::close(Fd socket) {
+  if (sys::empty_for_close(socket.get())) return true;
+  if (close_elsewhere_) {
+    close_elsewhere_(std::move(socket));
+  } else {
+    (void)socket.release();
+  }
+  return false;
+}
+
 void Server::answer_calls(Connection& connection) {
   for (;;) {
-    auto frame = connection.channel.receive();
+    auto frame = connection.channel.receive(idle_);
     if (!frame) spdlog::debug("varlink: {}", frame.error().message());
     if (!frame || !*frame) return;
-    auto request = parse_request(std::move(**frame));
+    auto request = parse_request((*frame)->text);
     if (!request) {
       spdlog::debug("varlink: {}", request.error().message());
       return;

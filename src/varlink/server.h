@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <list>
 #include <memory>
@@ -33,6 +34,11 @@ class Server {
     // Who connects, and whether he may: asked once for each connection, before anything is read from it, on the
     // thread that accepts, so it must not wait for the peer. An error turns the peer away with it. None: all may.
     std::function<Result<Admission>(const Peer&)> admit;
+    // How long a connection may be without a whole request when none is being answered.
+    std::chrono::milliseconds idle{30000};
+    // Closes, without waiting, a connection in which descriptors of the peer's are left: their last references may not be
+    // dropped by a thread that is needed. Only kernels without SO_PASSRIGHTS let them in. None: it is not closed.
+    std::function<void(Fd)> close_elsewhere;
   };
 
   // Errors: EINVAL not such a socket, an interface twice; ENOTSOCK.
@@ -66,17 +72,22 @@ class Server {
   void accept_one();
   void begin(Channel channel, Peer peer, Admission admission);
   void serve(Connection& connection);
+  bool close(Fd socket);
   void answer_calls(Connection& connection);
   void reap();
 
   const Dispatcher dispatcher_;
   const std::function<Result<Admission>(const Peer&)> admit_;
+  const std::chrono::milliseconds idle_;
+  const std::function<void(Fd)> close_elsewhere_;
   Fd socket_;  // of the acceptor, while that runs
   Fd wake_;    // eventfd: a connection is done, or stopping_
   std::atomic<bool> stopping_{false};
   std::thread acceptor_;  // of the caller of start() and stop()
   std::mutex mutex_;
   std::list<Connection> connections_;  // guarded by mutex_
+  // Of peers who sent descriptors, guarded by mutex_: to close those may take for ever, and they pay for it.
+  std::vector<std::shared_ptr<void>> forfeited_;
 };
 
 }  // namespace loopfs::varlink

@@ -62,34 +62,46 @@ TEST(Server, TellsTheHandlerWhoCalls) {
                                    {"method", "org.example.test.Who"}}));
 }
 
-TEST(Server, CarriesDescriptorsBothWays) {
+TEST(Server, AnswersWithDescriptors) {
   Interface interface = echo_interface();
-  interface.methods["Swap"] = [](Call& call) {
-    auto fds = call.take_fds();
-    ASSERT_EQ(fds.size(), 2u);
-    const int swapped[] = {fds[1].get(), fds[0].get()};
-    (void)call.reply(nullptr, swapped);
+  auto [reader, writer] = pipe_pair();
+  interface.methods["Take"] = [fd = writer.get()](Call& call) {
+    (void)call.reply(nullptr, std::span(&fd, 1));
   };
   TestService service({interface});
   Client client = service.connect();
-  auto [reader, writer] = pipe_pair();
-  const int fds[] = {reader.get(), writer.get()};
-  auto reply = client.call("org.example.test.Swap", nullptr, fds);
+  auto reply = client.call("org.example.test.Take");
   ASSERT_TRUE(reply) << reply.error().message();
-  ASSERT_EQ(reply->fds.size(), 2u);
+  ASSERT_EQ(reply->fds.size(), 1u);
   EXPECT_EQ(::fcntl(reply->fds[0].get(), F_GETFD), FD_CLOEXEC);
   EXPECT_EQ(::write(reply->fds[0].get(), "x", 1), 1);
 }
 
-TEST(Server, ClosesDescriptorsNobodyTakes) {
-  TestService service({echo_interface()});
-  Client client = service.connect();
-  auto [reader, writer] = pipe_pair();
-  const int fds[] = {writer.get()};
-  ASSERT_TRUE(client.call("org.example.test.Echo", nullptr, fds));
-  ASSERT_FALSE(client.call("org.example.test.None", nullptr, fds));
-  writer.reset();
-  EXPECT_TRUE(wait_for(reader.get(), POLLHUP));
+TEST(Server, EndsAConnectionThatMakesNoRequest) {
+  Interface interface = echo_interface();
+  interface.methods["Long"] = [](Call& call) {
+    pollfd entry{call.socket_fd(), 0, 0};
+    (void)::poll(&entry, 1, 300);
+    (void)call.reply(call.parameters());
+  };
+  TestService service({interface}, nullptr,
+                      [](Server::Options& options) { options.idle = std::chrono::milliseconds(100); });
+  Fd idle = service.connect_raw();
+  EXPECT_EQ(answer_to(idle.get(), R"({"method":"org.example.test.Echo"})"), R"({"parameters":{}})");
+  Client busy = service.connect();
+  EXPECT_TRUE(busy.call("org.example.test.Long")) << "a call under way is not idle";
+  EXPECT_TRUE(wait_for(idle.get(), POLLHUP));
+}
+
+TEST(Server, TheTimeIsForTheWholeOfARequest) {
+  TestService service({echo_interface()}, nullptr,
+                      [](Server::Options& options) { options.idle = std::chrono::milliseconds(200); });
+  Fd slow = service.connect_raw();
+  const auto begin = std::chrono::steady_clock::now();
+  pollfd entry{slow.get(), 0, 0};
+  while (write_raw(slow.get(), " ") && ::poll(&entry, 1, 20) == 0) {
+    ASSERT_LT(std::chrono::steady_clock::now() - begin, std::chrono::milliseconds(kDeadline));
+  }
 }
 
 TEST(Server, AnswersPipelinedCallsInOrderAndOnewayCallsNot) {

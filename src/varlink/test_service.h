@@ -76,7 +76,9 @@ inline std::string answer_to(int socket, const std::string& text, std::vector<in
 class TestService {
  public:
   using Admit = std::function<Result<Admission>(const Peer&)>;
-  explicit TestService(std::vector<Interface> interfaces, Admit admit = nullptr) {
+  // `prepare` may change what is set here.
+  explicit TestService(std::vector<Interface> interfaces, Admit admit = nullptr,
+                       const std::function<void(Server::Options&)>& prepare = nullptr) {
     char directory[] = "/tmp/loopfs-varlink-XXXXXX";
     directory_ = ::mkdtemp(directory);
     path_ = directory_ + "/socket";
@@ -93,6 +95,7 @@ class TestService {
     options.information = {"Vendor", "Product", "1", "https://example.org"};
     options.interfaces = std::move(interfaces);
     options.admit = std::move(admit);
+    if (prepare) prepare(options);
     auto created = Server::create(std::move(options));
     EXPECT_TRUE(created);
     server_ = std::move(*created);

@@ -24,7 +24,8 @@ struct Fuse {
   };
   Shared& shared =
       *new (mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)) Shared;
-  int channel = -1;
+  int channel = -1;  // of the server's process only, once that runs
+  pid_t server = -1;
   std::string place;
 
   void answer(uint64_t unique, int error, const void* body, size_t size) const {
@@ -96,7 +97,8 @@ struct Fuse {
     if (channel < 0) return false;
     const std::string options = "fd=" + std::to_string(channel) + ",rootmode=40000,user_id=0,group_id=0";
     if (mount("bad", place.c_str(), "fuse", MS_NOSUID | MS_NODEV, options.c_str()) != 0) return false;
-    if (fork() == 0) {
+    server = fork();
+    if (server == 0) {
       prctl(PR_SET_PDEATHSIG, SIGKILL);
       serve();
       _exit(0);
