@@ -8,7 +8,7 @@
 #include "daemon/keeper_journal.h"
 #include "daemon/records.h"
 #include "daemon/tenant.h"
-#include "fusefs/instance_server.h"
+#include "fusefs/shared_server.h"
 #include "kernel/kernel_engine.h"
 
 namespace loopfs::daemon {
@@ -22,7 +22,7 @@ struct Instance {
   std::unique_ptr<KeeperJournal> journal;
   std::shared_ptr<base::Lane> requests, closing;
   std::shared_ptr<kernel::KernelEngine> engine;
-  std::unique_ptr<fusefs::InstanceServer> server;
+  std::unique_ptr<fusefs::SharedServer> server;
 };
 
 }  // namespace loopfs::daemon
