@@ -114,7 +114,8 @@ class Run {
     if (!instance) return propagate(instance);
     instance_ = std::move(*instance);
     engine_->add_observer(instance_.get());
-    return instance_->start();
+    instance_->start();
+    return {};
   }
 
   Result<void> start_views() {

@@ -1,18 +1,13 @@
 // The FUSE file system of one instance: loop-control, loopN, loopNpM. What is common to its two kinds.
 #pragma once
 
-#include <memory>
-
-#include "base/error.h"
 #include "engine/engine.h"
-#include "fusefs/node_table.h"
 #include "fusefs/remote_caller.h"
-#include "fusefs/session.h"
 
 namespace loopfs::fusefs {
 
 // Translates requests into calls of the engine. Which of a node's two inodes a path walk gets is decided anew
-// at each lookup (caller_syscall.h). Requests are served on the session's threads, which share no state here.
+// at each lookup (caller_syscall.h). Requests are served on threads of their session, which share no state here.
 // There are a SandboxServer, of `loopfs run`, and a SharedServer, of the daemon. Both are made of the operations that
 // operations.h has for them and of their own; fuse_req_userdata() is this base of theirs.
 class InstanceServer {
@@ -32,14 +27,9 @@ class InstanceServer {
   uid_t root_uid() const { return place_.root_uid; }
   gid_t root_gid() const { return place_.root_gid; }
 
-  // The kernel is to ask for them again. On any thread.
-  void forget_attributes(const Inode& inode) const;
-
  protected:
   explicit InstanceServer(const Place& place) : place_(place) {}
   ~InstanceServer() = default;
-
-  std::unique_ptr<Session> session_;
 
  private:
   const Place place_;

@@ -149,7 +149,8 @@ void reply_attributes(fuse_req_t request, uint64_t number, const Result<struct s
   fuse_reply_attr(request, &*status, inode ? attribute_timeout(*inode) : kForever);  // the root never changes
 }
 
-bool change_attributes(fuse_req_t request, uint64_t number, const struct stat& wanted, int which) {
+bool change_attributes(fuse_req_t request, const Session& session, uint64_t number, const struct stat& wanted,
+                       int which) {
   engine::AttributeChange change;
   if ((which & FUSE_SET_ATTR_MODE) != 0) change.mode = wanted.st_mode & 07777;
   if ((which & FUSE_SET_ATTR_UID) != 0) change.uid = wanted.st_uid;
@@ -160,13 +161,13 @@ bool change_attributes(fuse_req_t request, uint64_t number, const struct stat& w
     fuse_reply_err(request, EPERM);
     return false;
   }
-  const InstanceServer& server = server_of(request);
-  if (auto changed = server.engine().change_attributes(inode->node, change); !changed) {
+  if (auto changed = server_of(request).engine().change_attributes(inode->node, change); !changed) {
     reply_error(request, changed);
     return false;
   }
   if (inode->node.kind == NodeId::Kind::kControl && inode->flavour != Flavour::kFile) {
-    server.forget_attributes({inode->node, Flavour::kFile});
+    // Here the kernel has to ask for them again. An offset below 0: not the pages. ENOENT: it has no such inode.
+    (void)fuse_lowlevel_notify_inval_inode(session.raw(), inode_number({inode->node, Flavour::kFile}), -1, 0);
   }
   return true;
 }

@@ -13,6 +13,7 @@
 #include "engine/engine.h"
 #include "fusefs/instance_server.h"
 #include "fusefs/node_table.h"
+#include "fusefs/session.h"
 
 namespace loopfs::fusefs {
 
@@ -46,7 +47,8 @@ void reply_attributes(fuse_req_t request, uint64_t number, const Result<struct s
 
 // SETATTR. A new size is accepted and changes nothing: `dd seek=` and O_TRUNC take the node for a regular file. So are
 // times. False: the request is answered, with an error.
-bool change_attributes(fuse_req_t request, uint64_t number, const struct stat& wanted, int which);
+bool change_attributes(fuse_req_t request, const Session& session, uint64_t number, const struct stat& wanted,
+                       int which);
 
 // OPEN. None: it is no node, and the request is answered.
 struct Opening {

@@ -51,7 +51,8 @@ void getattr(fuse_req_t request, fuse_ino_t number, fuse_file_info*) {
 }
 
 void setattr(fuse_req_t request, fuse_ino_t number, struct stat* wanted, int which, fuse_file_info* file) {
-  if (change_attributes(request, number, *wanted, which)) getattr(request, number, file);
+  if (change_attributes(request, sandbox_of(request).session(), number, *wanted, which))
+    getattr(request, number, file);
 }
 
 void open(fuse_req_t request, fuse_ino_t number, fuse_file_info* file) {
@@ -154,18 +155,17 @@ fuse_lowlevel_ops operations() {
 Result<std::unique_ptr<SandboxServer>> SandboxServer::create(Options options) {
   std::unique_ptr<SandboxServer> server(new SandboxServer(
       {.engine = options.engine, .user_namespace = options.user_namespace, .device = options.device}));
-  auto session = Session::create(operations(), static_cast<InstanceServer*>(server.get()),
-                                 std::move(options.channels), "loopfs-fuse");
+  auto session = ThreadedSession::create(operations(), static_cast<InstanceServer*>(server.get()),
+                                         std::move(options.channels), "loopfs-fuse");
   if (!session) return propagate(session);
   server->session_ = std::move(*session);
   server->invalidator_ = std::make_unique<Invalidator>(server->session_.get());
   return server;
 }
 
-Result<void> SandboxServer::start() {
-  auto started = session_->start();
-  if (started) invalidator_->start();
-  return started;
+void SandboxServer::start() {
+  session_->start();
+  invalidator_->start();
 }
 
 void SandboxServer::count_open(int change) {

@@ -9,6 +9,7 @@
 #include "base/fd.h"
 #include "fusefs/instance_server.h"
 #include "fusefs/invalidator.h"
+#include "fusefs/threaded_session.h"
 
 namespace loopfs::fusefs {
 
@@ -25,7 +26,7 @@ class SandboxServer final : public InstanceServer, public engine::Observer {
   static Result<std::unique_ptr<SandboxServer>> create(Options options);
   ~SandboxServer() override { stop(); }
 
-  Result<void> start();
+  void start();
 
   // Returns when no node is open any more, at the latest after `patience`. With the sandbox gone, what still
   // has one open is a FUSE program of an outer sandbox, which is writing out what it holds.
@@ -40,6 +41,7 @@ class SandboxServer final : public InstanceServer, public engine::Observer {
   void contents_changed(engine::NodeId node) override;
 
   // For the operations.
+  Session& session() { return *session_; }
   Invalidator& invalidator() { return *invalidator_; }
   void count_open(int change);
 
@@ -47,6 +49,7 @@ class SandboxServer final : public InstanceServer, public engine::Observer {
   explicit SandboxServer(const Place& place) : InstanceServer(place) {}
 
   std::atomic<int> open_files_ = 0;
+  std::unique_ptr<ThreadedSession> session_;
   std::unique_ptr<Invalidator> invalidator_;
 };
 

@@ -58,7 +58,8 @@ void getattr(fuse_req_t request, fuse_ino_t number, fuse_file_info*) {
 }
 
 void setattr(fuse_req_t request, fuse_ino_t number, struct stat* wanted, int which, fuse_file_info* file) {
-  if (change_attributes(request, number, *wanted, which)) getattr(request, number, file);
+  if (change_attributes(request, shared_of(request).session(), number, *wanted, which))
+    getattr(request, number, file);
 }
 
 // Nothing is cached: what the file shows changes when the device is bound.
@@ -152,8 +153,8 @@ Result<std::unique_ptr<SharedServer>> SharedServer::create(Options options) {
                                                          .root_uid = options.root_uid,
                                                          .root_gid = options.root_gid},
                                                         options.serials_from));
-  auto session = Session::create_shared(operations(), static_cast<InstanceServer*>(server.get()),
-                                        std::move(options.channel), std::move(options.session));
+  auto session = HubSession::create(operations(), static_cast<InstanceServer*>(server.get()),
+                                    std::move(options.channel), std::move(options.session));
   if (!session) return propagate(session);
   server->session_ = std::move(*session);
   return server;

@@ -5,6 +5,7 @@
 
 #include "base/fd.h"
 #include "fusefs/handle_table.h"
+#include "fusefs/hub_session.h"
 #include "fusefs/instance_server.h"
 
 namespace loopfs::fusefs {
@@ -21,7 +22,7 @@ class SharedServer final : public InstanceServer {
     dev_t device = 0;                  // st_dev of everything in the mount
     uid_t root_uid = 0;                // of the root directory
     gid_t root_gid = 0;
-    Session::Shared session;
+    HubSession::Options session;
     uint64_t serials_from = 0;  // HandleTable's
   };
   static Result<std::unique_ptr<SharedServer>> create(Options options);
@@ -31,12 +32,14 @@ class SharedServer final : public InstanceServer {
   // The session's lane must be drained before the server is destroyed.
   void stop();
 
+  Session& session() { return *session_; }
   HandleTable& handles() { return handles_; }
 
  private:
   SharedServer(const Place& place, uint64_t serials_from)
       : InstanceServer(place), handles_(place.engine, serials_from) {}
 
+  std::unique_ptr<HubSession> session_;
   HandleTable handles_;
 };
 

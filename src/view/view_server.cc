@@ -175,7 +175,7 @@ ViewServer::ViewServer(const Options& options)
 Result<std::unique_ptr<ViewServer>> ViewServer::create(Options options) {
   std::unique_ptr<ViewServer> server(new ViewServer(options));
   auto session =
-      fusefs::Session::create(operations(), server.get(), std::move(options.channels), "loopfs-view");
+      fusefs::ThreadedSession::create(operations(), server.get(), std::move(options.channels), "loopfs-view");
   if (!session) return propagate(session);
   server->session_ = std::move(*session);
   return server;
