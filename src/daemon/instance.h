@@ -8,7 +8,7 @@
 #include "daemon/keeper_journal.h"
 #include "daemon/records.h"
 #include "daemon/tenant.h"
-#include "fusefs/instance_server.h"
+#include "fusefs/shared_server.h"
 #include "kernel/kernel_engine.h"
 
 namespace loopfs::daemon {
@@ -24,7 +24,7 @@ struct Instance {
   std::shared_ptr<kernel::OpenWatch> watch;
   porter::Account strangers;
   std::shared_ptr<kernel::KernelEngine> engine;
-  std::unique_ptr<fusefs::InstanceServer> server;
+  std::unique_ptr<fusefs::SharedServer> server;
 };
 
 }  // namespace loopfs::daemon

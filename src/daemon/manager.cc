@@ -175,7 +175,7 @@ Result<std::shared_ptr<Instance>> Manager::build(InstanceRecord record, Fd chann
             if (std::string_view(what) == "clear") ++clears_;
             events_.emit({.what = what, .instance = id, .device = number, .kernel_device = kernel_device});
           }});
-  fusefs::InstanceServer::SharedOptions server{
+  fusefs::SharedServer::Options server{
       .engine = instance->engine.get(),
       .channel = std::move(channel),
       .user_namespace = instance->user_namespace.get(),
@@ -197,7 +197,7 @@ Result<std::shared_ptr<Instance>> Manager::build(InstanceRecord record, Fd chann
             return std::make_unique<kernel::ForeignCaller>(&raw->strangers, tid, raw->user_namespace.get());
           },
       .serials_from = epoch_ * kSerialsOfServer};
-  auto made = fusefs::InstanceServer::create_shared(std::move(server));
+  auto made = fusefs::SharedServer::create(std::move(server));
   if (!made) return propagate(made);
   instance->server = std::move(*made);
   instance->record = std::move(record);
@@ -427,7 +427,7 @@ Result<void> Manager::restore_instance(InstanceRecord record, std::vector<Fd> fd
     if (!handle) continue;
     Fd native = part->fds.empty() ? Fd() : std::move(part->fds.front());
     auto node = (*instance)->engine->reopen(handle->node, handle->options, std::move(native));
-    if (node) (*instance)->server->handles()->adopt(number, std::move(*node));
+    if (node) (*instance)->server->handles().adopt(number, std::move(*node));
   }
   const std::lock_guard lock(mutex_);
   instances_[id] = std::move(*instance);
