@@ -5,6 +5,7 @@
 
 #include "base/fd.h"
 #include "base/threads.h"
+#include "daemon/allotments.h"
 #include "daemon/keeper_journal.h"
 #include "daemon/records.h"
 #include "daemon/tenant.h"
@@ -20,6 +21,7 @@ struct Instance {
   Lineage lineage;
   policy::Charge charge;
   std::unique_ptr<KeeperJournal> journal;
+  std::shared_ptr<Allotments::Threads> threads;  // shared with the other instances of its owner
   std::shared_ptr<base::Lane> requests, closing;
   std::shared_ptr<kernel::OpenWatch> watch;
   porter::Account strangers;

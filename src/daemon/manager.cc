@@ -15,7 +15,8 @@
 namespace loopfs::daemon {
 namespace {
 
-constexpr unsigned kMostThreads = 30'000;  // what a user can take: instances_per_user times some 28
+// More than root and a hundred users can take.
+constexpr unsigned kMostThreads = 116 * Allotments::kThreadsOfOwner;
 constexpr unsigned kClosingWidth = 4;
 constexpr std::chrono::nanoseconds kSweepEvery = std::chrono::milliseconds(250);
 constexpr std::chrono::nanoseconds kSweepAtLeast = std::chrono::seconds(2);
@@ -60,6 +61,7 @@ Manager::Manager(Options options)
       instance_limits_({.what = "instances",
                         .first_namespace = sys::user_namespace_of(::getpid()).value_or(sys::NamespaceId{}),
                         .first_default = options_.config.limits().instances_per_user}),
+      allotments_(options_.config.limits().connections_per_user),
       threads_(kMostThreads) {}
 
 Result<std::unique_ptr<Manager>> Manager::create(Options options, std::vector<keeper::Item> kept) {
@@ -144,17 +146,24 @@ Result<std::shared_ptr<Instance>> Manager::build(InstanceRecord record, Fd chann
   instance->user_namespace = std::move(user_namespace);
   instance->lineage = std::move(lineage);
   instance->journal = std::make_unique<KeeperJournal>(options_.store, id);
-  instance->requests =
-      base::Lane::create(&threads_, static_cast<unsigned>(options_.config.limits().requests_per_instance));
-  instance->closing = base::Lane::create(&threads_, kClosingWidth);
-  instance->watch = std::make_shared<kernel::OpenWatch>(base::Lane::create(&threads_, 1), instance->closing);
-  instance->strangers = {
-      .porters = options_.porters, .instance = record.device, .fuse_backing = options_.fuse_backing};
+  const policy::Owner owner = owner_of(instance->lineage, record.pid_namespace);
+  instance->threads = allotments_.threads_of(owner);
+  const auto& budgets = *instance->threads;
+  instance->requests = base::Lane::create(
+      &threads_, static_cast<unsigned>(options_.config.limits().requests_per_instance), budgets.requests);
+  instance->closing = base::Lane::create(&threads_, kClosingWidth, budgets.closing);
+  instance->watch = std::make_shared<kernel::OpenWatch>(base::Lane::create(&threads_, 1, budgets.watching),
+                                                        instance->closing);
+  instance->strangers = {.porters = options_.porters,
+                         .permit = [this, owner] { return allotments_.porters().take(owner); },
+                         .instance = record.device,
+                         .fuse_backing = options_.fuse_backing};
   instance->engine = std::make_shared<kernel::KernelEngine>(kernel::KernelEngine::Options{
       .pool = pool_.get(),
       .watch = instance->watch,
       .journal = instance->journal.get(),
-      .escorts = std::make_shared<kernel::Escorts>(base::Lane::create(&threads_, kernel::Escorts::kMost)),
+      .escorts = std::make_shared<kernel::Escorts>(
+          base::Lane::create(&threads_, kernel::Escorts::kMost, budgets.escorts)),
       .max = record.max,
       .uid = record.uid,
       .gid = record.gid,
@@ -196,6 +205,7 @@ Result<std::shared_ptr<Instance>> Manager::build(InstanceRecord record, Fd chann
           [raw = instance.get()](pid_t tid) {
             return std::make_unique<kernel::ForeignCaller>(&raw->strangers, tid, raw->user_namespace.get());
           },
+      .permit = [this, owner] { return allotments_.open_files().take(owner); },
       .serials_from = epoch_ * kSerialsOfServer};
   auto made = fusefs::SharedServer::create(std::move(server));
   if (!made) return propagate(made);

@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "daemon/allotments.h"
 #include "daemon/events.h"
 #include "daemon/instance.h"
 #include "fusefs/hub.h"
@@ -69,6 +70,7 @@ class Manager {
   Events& events() { return events_; }
   policy::Limits& device_limits() { return device_limits_; }
   policy::Limits& instance_limits() { return instance_limits_; }
+  Allotments& allotments() { return allotments_; }
   const policy::Config& config() const { return options_.config; }
   Counts counts();
 
@@ -91,6 +93,7 @@ class Manager {
 
   const Options options_;
   policy::Limits device_limits_, instance_limits_;
+  Allotments allotments_;
   Events events_;
   base::Threads threads_;
   std::unique_ptr<fusefs::Hub> hub_;

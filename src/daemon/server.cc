@@ -59,7 +59,6 @@ Result<int> run(const ServerOptions& options, std::unique_ptr<porter::ForkServer
   if (!socket) return propagate(socket);
   const std::string metrics_file = config->daemon().metrics;
   const std::chrono::seconds metrics_interval(config->daemon().metrics_interval);
-  const size_t connections_per_user = config->limits().connections_per_user;
   auto manager = Manager::create({.config = std::move(*config),
                                   .devices = {.first = options.first_device},
                                   .store = &store,
@@ -70,7 +69,7 @@ Result<int> run(const ServerOptions& options, std::unique_ptr<porter::ForkServer
       varlink::Server::create({.socket = std::move(*socket),
                                .information = {"loopfs", "loopfsd", LOOPFS_VERSION, "https://loopfs.io"},
                                .interfaces = {manager_interface(manager->get())},
-                               .admit = admission(connections_per_user),
+                               .admit = admission(&(*manager)->allotments().connections()),
                                .close_elsewhere = [&porters](Fd fd) { porters.close(std::move(fd)); }});
   if (!server) return propagate(server);
   if (auto started = (*server)->start(); !started) return propagate(started);

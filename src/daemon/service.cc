@@ -298,6 +298,7 @@ void mount_filesystem(Manager& manager, Call& call) {
     if (!flag->is_boolean()) throw BadParameter{"read_only"};
     request.read_only = flag->get<bool>();
   }
+  request.hangup = call.socket_fd();
   const auto instance = own_instance(manager, call, tenant);
   if (!instance) return;
   const auto rules = manager.config().rules_for(instance->lineage.owner, groups_of(instance->lineage.owner));
@@ -307,7 +308,7 @@ void mount_filesystem(Manager& manager, Call& call) {
     (void)call.reply({{"mounted", false}});
     return;
   }
-  const int fd = (*mounted)->get();
+  const int fd = (*mounted)->mount.get();
   (void)call.reply({{"mounted", true}}, std::span(&fd, 1));
 }
 

@@ -154,7 +154,7 @@ Result<std::unique_ptr<SharedServer>> SharedServer::create(Options options) {
                                                          .root_uid = options.root_uid,
                                                          .root_gid = options.root_gid,
                                                          .caller = std::move(options.caller)},
-                                                        options.serials_from));
+                                                        options.serials_from, std::move(options.permit)));
   auto session = HubSession::create(operations(), static_cast<InstanceServer*>(server.get()),
                                     std::move(options.channel), std::move(options.session));
   if (!session) return propagate(session);

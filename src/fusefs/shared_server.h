@@ -24,7 +24,8 @@ class SharedServer final : public InstanceServer {
     gid_t root_gid = 0;
     HubSession::Options session;
     std::function<std::unique_ptr<engine::Caller>(pid_t tid)> caller;
-    uint64_t serials_from = 0;  // HandleTable's
+    HandleTable::Permits permit;  // may be unset
+    uint64_t serials_from = 0;    // HandleTable's
   };
   static Result<std::unique_ptr<SharedServer>> create(Options options);
   ~SharedServer() { stop(); }
@@ -37,8 +38,8 @@ class SharedServer final : public InstanceServer {
   HandleTable& handles() { return handles_; }
 
  private:
-  SharedServer(const Place& place, uint64_t serials_from)
-      : InstanceServer(place), handles_(place.engine, serials_from) {}
+  SharedServer(const Place& place, uint64_t serials_from, HandleTable::Permits permit)
+      : InstanceServer(place), handles_(place.engine, serials_from, std::move(permit)) {}
 
   std::unique_ptr<HubSession> session_;
   HandleTable handles_;

@@ -1,23 +1,27 @@
 #include "porter/foreign.h"
 
 #include <algorithm>
+#include <thread>
 
 namespace loopfs::porter {
 namespace {
 
+constexpr std::chrono::milliseconds kPause{5};
 constexpr std::nullopt_t kAsLongAsItTakes = std::nullopt;
 
 }  // namespace
 
 Result<Errand> Account::begin() const {
-  Permit share;
-  if (permit) {
+  if (!permit) return porters->begin(nullptr);
+  // Mostly others of the same owner are about to be through.
+  const auto deadline = std::chrono::steady_clock::now() + Errand::kPatience;
+  for (;;) {
     porters->sweep();
     auto given = permit();
-    if (!given) return propagate(given);
-    share = std::move(*given);
+    if (given) return porters->begin(std::move(*given));
+    if (std::chrono::steady_clock::now() > deadline) return propagate(given);
+    std::this_thread::sleep_for(kPause);
   }
-  return porters->begin(std::move(share));
 }
 
 Result<ForeignFile> ForeignFile::take(const Account& account, pid_t tid, int number) {
