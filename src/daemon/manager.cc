@@ -22,6 +22,14 @@ constexpr std::chrono::nanoseconds kSweepEvery = std::chrono::milliseconds(250);
 constexpr std::chrono::nanoseconds kSweepAtLeast = std::chrono::seconds(2);
 constexpr int kSweepShare = 50;  // of the time; thousands of devices take some milliseconds
 constexpr std::chrono::seconds kPatience{3};
+// For what is under way when the server is to end. What is not through by then is done again by the next one.
+constexpr std::chrono::seconds kLastMoments{1};
+
+std::chrono::milliseconds left_until(std::chrono::steady_clock::time_point deadline) {
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+  return std::max(left, std::chrono::milliseconds(0));
+}
+
 constexpr uint64_t kSerialsOfServer = uint64_t{1} << 24;  // open files that one server process can tell apart
 
 std::vector<std::string> split(const std::string& name) {
@@ -96,11 +104,13 @@ bool Manager::stop() {
   if (caretaker_.joinable()) caretaker_.join();
   if (hub_) hub_->stop();  // requests that are not read yet are the next server's
   bool idle = true;
+  const auto deadline = std::chrono::steady_clock::now() + kLastMoments;  // for all: a few may be stuck
   for (const auto& instance : all_instances()) {
     instance->watch->stop();
-    idle = instance->requests->drain(kPatience) && instance->closing->drain(kPatience) && idle;
+    idle = instance->requests->drain(left_until(deadline)) &&
+           instance->closing->drain(left_until(deadline)) && idle;
   }
-  return threads_.stop(kPatience) && idle;
+  return threads_.stop(left_until(deadline)) && idle;
 }
 
 // A user of the host has what the rules give, over all containers; root of the machine has no limit but one by a rule
@@ -322,7 +332,8 @@ void Manager::end_instances() {
   for (const auto& instance : all) {
     instance->closing->run([instance] { (void)instance->engine->end(); });
   }
-  for (const auto& instance : all) instance->closing->drain(kPatience);
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  for (const auto& instance : all) instance->closing->drain(left_until(deadline));
 }
 
 void Manager::linger(std::vector<kernel::KernelEngine::Remains> remains) {
@@ -380,10 +391,11 @@ Result<void> Manager::restore(std::vector<keeper::Item> kept) {
     }
   }
   if (auto put = options_.store->put("epoch", std::to_string(++epoch_), {}); !put) return put;
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;  // for all of them
   for (const auto& [record, item] : found) {
     next_id_ = std::max(next_id_, record.id + 1);
     const uint64_t id = record.id;
-    auto restored = restore_instance(record, std::move(item->fds), parts[id]);
+    auto restored = restore_instance(record, std::move(item->fds), parts[id], deadline);
     if (!restored) spdlog::error("instance {}: {}", id, restored.error().message());
   }
   // Of an instance whose end was cut short. The kept descriptors would keep its devices.
@@ -405,7 +417,8 @@ Result<void> Manager::restore(std::vector<keeper::Item> kept) {
 }
 
 Result<void> Manager::restore_instance(InstanceRecord record, std::vector<Fd> fds,
-                                       const std::vector<keeper::Item*>& parts) {
+                                       const std::vector<keeper::Item*>& parts,
+                                       std::chrono::steady_clock::time_point deadline) {
   if (fds.size() != 2) return fail(EINVAL, "{} descriptors kept", fds.size());
   auto lineage = lineage_of(fds[1].get(), record.root_uid);
   if (!lineage) return propagate(lineage);
@@ -429,7 +442,7 @@ Result<void> Manager::restore_instance(InstanceRecord record, std::vector<Fd> fd
       if (auto owner = decode_owner(part->payload)) control = *owner;
     }
   }
-  (*instance)->engine->restore(devices, control);
+  (*instance)->engine->restore(devices, control, deadline);
   for (keeper::Item* part : parts) {
     if (!part->name.starts_with("open/")) continue;
     const uint64_t number = to_number(split(part->name).back());

@@ -81,7 +81,8 @@ class Manager {
                                           Lineage lineage);
   Result<void> restore(std::vector<keeper::Item> kept);
   Result<void> restore_instance(InstanceRecord record, std::vector<Fd> fds,
-                                const std::vector<keeper::Item*>& parts);
+                                const std::vector<keeper::Item*>& parts,
+                                std::chrono::steady_clock::time_point deadline);
   std::vector<uint32_t> find_orphans();
   void release_orphans(const std::vector<uint32_t>& numbers);
   std::vector<std::shared_ptr<Instance>> all_instances();

@@ -21,6 +21,8 @@
 namespace loopfs::daemon {
 namespace {
 
+constexpr std::chrono::seconds kPatience{1};  // for calls that are under way at the end
+
 Result<int> wait_for_signal() {
   sigset_t signals;
   ::sigemptyset(&signals);
@@ -78,12 +80,12 @@ Result<int> run(const ServerOptions& options, std::unique_ptr<porter::ForkServer
   spdlog::info("ready");
   auto signal = wait_for_signal();
   if (!signal) return propagate(signal);
-  (*server)->stop();
+  const bool all_answered = (*server)->stop(kPatience);
   const int status = *signal == SIGUSR1 ? keeper::kReplaceStatus : 0;
   if (status == 0) (*manager)->end_instances();
   // Threads that are stuck in somebody's file system cannot be waited for; the kernel ends them with us. And what
   // the next server is to find must not be given up, as the destructors of open files would.
-  if (!(*manager)->stop() || status == keeper::kReplaceStatus) ::_exit(status);
+  if (!(*manager)->stop() || !all_answered || status == keeper::kReplaceStatus) ::_exit(status);
   return status;
 }
 

@@ -19,6 +19,7 @@
 #include "keeper/records.h"
 #include "keeper/wire.h"
 #include "sys/message.h"
+#include "sys/pidfd.h"
 #include "sys/process.h"
 
 namespace loopfs::keeper {
@@ -74,6 +75,7 @@ class Keeper {
   }
   int poll_timeout() const;
   void act_on_deadline();
+  void leader_ended();
 
   void start_server();
   void take_events();
@@ -98,7 +100,10 @@ class Keeper {
   std::optional<int> result_;  // of run()
 
   pid_t pid_ = 0;  // of the server; 0: none
-  Fd socket_;      // our end
+  // Its first thread, which can end while another hangs in the kernel, so that the process does not.
+  Fd leader_;
+  bool killed_ = false;  // it is waited for no longer than until deadline_
+  Fd socket_;            // our end
   Clock::time_point started_;
   bool ever_spoke_ = false;  // one of the servers has sent a request
   bool ever_ready_ = false;  // one of them has been ready
@@ -142,8 +147,9 @@ int Keeper::run() {
   while (!result_) {
     pollfd watched[] = {
         {signals_.get(), POLLIN, 0},
-        {socket_.valid() ? socket_.get() : -1, static_cast<short>(pending_ ? POLLOUT : POLLIN), 0}};
-    if (::poll(watched, 2, poll_timeout()) < 0 && errno != EINTR) {
+        {socket_.valid() ? socket_.get() : -1, static_cast<short>(pending_ ? POLLOUT : POLLIN), 0},
+        {leader_.get(), POLLIN, 0}};
+    if (::poll(watched, 3, poll_timeout()) < 0 && errno != EINTR) {
       report("poll: " + std::string(::strerror(errno)));
       return 1;
     }
@@ -155,6 +161,7 @@ int Keeper::run() {
       }
     }
     if (watched[0].revents != 0) take_events();
+    if (watched[2].revents != 0) leader_ended();
     if (!result_) act_on_deadline();
   }
   return *result_;
@@ -171,10 +178,24 @@ void Keeper::act_on_deadline() {
   deadline_.reset();
   if (pid_ == 0) {
     start_server();
-  } else {
+  } else if (!killed_) {
     report("the server does not end: it is killed");
     ::kill(pid_, SIGKILL);
+    killed_ = true;
+    deadline_ = Clock::now() + options_.bounds.last_patience;
+  } else {
+    // A thread of it hangs in a file system that does not answer. What all others of it had is closed by now, or kept here.
+    report("the server was killed and does not end: it is left behind");
+    server_ended(SIGKILL);
   }
+}
+
+// The process is about to end, if it can.
+void Keeper::leader_ended() {
+  leader_.reset();
+  if (pid_ == 0 || killed_) return;
+  killed_ = true;
+  deadline_ = Clock::now() + options_.bounds.last_patience;
 }
 
 void Keeper::start_server() {
@@ -188,6 +209,8 @@ void Keeper::start_server() {
     return;
   }
   pid_ = *pid;
+  killed_ = false;
+  if (auto leader = sys::pidfd_of_thread(pid_)) leader_ = std::move(*leader);
   socket_ = std::move(ends->first);
   ::fcntl(socket_.get(), F_SETFL, O_NONBLOCK);
 }
@@ -252,6 +275,7 @@ void Keeper::server_ended(int status) {
   for (int i = 0; i < 256 && serve_one(); ++i) pending_.reset();
   pending_.reset();
   socket_.reset();
+  leader_.reset();
   pid_ = 0;
   deadline_.reset();
   const int code = exit_code(status);

@@ -25,6 +25,8 @@ struct Bounds {
   Duration longest_pause{5000};
   Duration long_life{30000};  // a server that lived so long did not die early
   Duration patience{30000};   // for a server to end that was told to; then SIGKILL
+  Duration last_patience{
+      5000};  // for one that was killed, or has no first thread any more; then the next is started
 };
 
 struct Options {

@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 
+#include <thread>
+
 #include "kernel/partition_worker.h"
 #include "sys/loop_device.h"
 
@@ -10,6 +12,7 @@ namespace {
 
 constexpr int kTries = 8;
 constexpr uint32_t kSector = 512;
+constexpr std::chrono::milliseconds kPause{5};
 
 // What the handle asks for, and direct I/O besides where nothing is said about it: if the file cannot, the kernel
 // leaves it. But never a larger block than the caller knows of, which it would choose for direct I/O.
@@ -124,10 +127,26 @@ Result<Bound> bind_device(KernelEngine& engine, uint32_t number, const engine::O
   return bound;
 }
 
-std::shared_ptr<Binding> restore_binding(const BindingRecord& record) {
+namespace {
+
+// Whoever binds a device has a claim on it until he is through. What is bound later than `deadline` is the next server's to
+// find and to free.
+void wait_for_binder(uint32_t number, std::chrono::steady_clock::time_point deadline) {
+  while (std::chrono::steady_clock::now() < deadline) {
+    const auto device = sys::open_loop_device(number, 0, O_RDONLY | O_EXCL);
+    if (device || device.error().code != EBUSY) return;
+    std::this_thread::sleep_for(kPause);
+  }
+}
+
+}  // namespace
+
+std::shared_ptr<Binding> restore_binding(const BindingRecord& record,
+                                         std::chrono::steady_clock::time_point deadline) {
   if (record.token) {
     return Binding::again(record.kernel_device, record.sequence, record.token, record.backing_path);
   }
+  wait_for_binder(record.kernel_device, deadline);
   auto device = sys::open_loop_device(record.kernel_device, 0, O_RDONLY);
   if (!device) return nullptr;
   auto binding = Binding::of(record.kernel_device, device->get(), record.backing_path);

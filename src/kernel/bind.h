@@ -19,7 +19,9 @@ struct Bound {
 Result<Bound> bind_device(KernelEngine& engine, uint32_t number, const engine::OpenOptions& options,
                           const loop_config& config, const engine::Caller& caller);
 
-// The binding that a record tells of, if the kernel has it. Null: not, or not any more.
-std::shared_ptr<Binding> restore_binding(const BindingRecord& record);
+// The binding that a record tells of, if the kernel has it. Null: not, or not any more. `deadline`: for one that a porter
+// of the server before us may still be at.
+std::shared_ptr<Binding> restore_binding(const BindingRecord& record,
+                                         std::chrono::steady_clock::time_point deadline);
 
 }  // namespace loopfs::kernel

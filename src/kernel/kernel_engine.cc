@@ -465,7 +465,8 @@ std::vector<KernelEngine::Remains> KernelEngine::end() {
 }
 
 void KernelEngine::restore(const std::vector<DeviceRecord>& records,
-                           const std::optional<engine::NodeOwner>& control) {
+                           const std::optional<engine::NodeOwner>& control,
+                           std::chrono::steady_clock::time_point deadline) {
   const std::lock_guard lock(mutex_);
   if (control) control_owner_ = *control;
   for (const DeviceRecord& record : records) {
@@ -473,7 +474,7 @@ void KernelEngine::restore(const std::vector<DeviceRecord>& records,
     if (options_.charge) slot.charge = options_.charge().value_or(nullptr);
     if (record.binding) {
       // One that is unbound by now the pool has found, too.
-      slot.binding = restore_binding(*record.binding);
+      slot.binding = restore_binding(*record.binding, deadline);
       if (slot.binding) options_.pool->adopt(slot.binding->number());
       if (!slot.binding) std::erase_if(slot.owners, [](const auto& owner) { return owner.first != 0; });
       // Not to be found again when the kernel device is somebody else's.

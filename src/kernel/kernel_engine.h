@@ -67,8 +67,10 @@ class KernelEngine final : public engine::Engine, public std::enable_shared_from
   };
   explicit KernelEngine(Options options);
 
-  // After a restart, before the first request: what the journal has, and the kernel still knows.
-  void restore(const std::vector<DeviceRecord>& records, const std::optional<engine::NodeOwner>& control);
+  // After a restart, before the first request: what the journal has, and the kernel still knows. `deadline`: as
+  // restore_binding's.
+  void restore(const std::vector<DeviceRecord>& records, const std::optional<engine::NodeOwner>& control,
+               std::chrono::steady_clock::time_point deadline);
 
   // A handle that an earlier server had, and its descriptor of the kernel device, if it had one.
   Result<std::unique_ptr<engine::OpenNode>> reopen(NodeId id, const engine::OpenOptions& options, Fd native);

@@ -92,19 +92,30 @@ Result<void> Server::start() {
 }
 
 void Server::stop() {
+  (void)end_connections(std::nullopt);
+}
+
+bool Server::stop(std::chrono::milliseconds patience) {
+  return end_connections(patience);
+}
+
+bool Server::end_connections(std::optional<std::chrono::milliseconds> patience) {
   stopping_ = true;
   signal_event(wake_.get());
   if (acceptor_.joinable()) acceptor_.join();
   socket_.reset();
   {
-    const std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
     for (Connection& connection : connections_) {
       if (!connection.done) connection.channel.shut_down();
     }
+    const auto ended = [this] { return std::ranges::all_of(connections_, &Connection::done); };
+    if (patience && !ended_.wait_for(lock, *patience, ended)) return false;
   }
   // Nobody adds to the list or takes from it any more.
   for (Connection& connection : connections_) connection.thread.join();
   connections_.clear();
+  return true;
 }
 
 void Server::accept_all() {
@@ -168,6 +179,7 @@ void Server::serve(Connection& connection) {
   if (!closed) forfeited_.push_back(connection.admission.share);
   connection.admission.share.reset();
   connection.done = true;
+  ended_.notify_all();
   signal_event(wake_.get());
 }
 

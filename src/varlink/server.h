@@ -3,10 +3,12 @@
 
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <functional>
 #include <list>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -54,6 +56,8 @@ class Server {
   // Closes the listening socket, ends all connections (Call::peer_gone() in their handlers) and waits for the
   // handlers to return. Not to be called by a handler.
   void stop();
+  // The same, but waits for `patience` only. False: some are stuck, and the process has to end without destroying this.
+  bool stop(std::chrono::milliseconds patience);
 
  private:
   struct Connection {
@@ -70,6 +74,7 @@ class Server {
 
   void accept_all();
   void accept_one();
+  bool end_connections(std::optional<std::chrono::milliseconds> patience);
   void begin(Channel channel, Peer peer, Admission admission);
   void serve(Connection& connection);
   bool close(Fd socket);
@@ -85,6 +90,7 @@ class Server {
   std::atomic<bool> stopping_{false};
   std::thread acceptor_;  // of the caller of start() and stop()
   std::mutex mutex_;
+  std::condition_variable ended_;
   std::list<Connection> connections_;  // guarded by mutex_
   // Of peers who sent descriptors, guarded by mutex_: to close those may take for ever, and they pay for it.
   std::vector<std::shared_ptr<void>> forfeited_;
