@@ -68,31 +68,74 @@ bool Threads::stop(std::chrono::milliseconds patience) {
   return state_->changed.wait_for(lock, patience, [this] { return state_->threads == 0; });
 }
 
-void Lane::run(std::function<void()> job) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (running_ == width_) {
-      queue_.push_back(std::move(job));
-      return;
-    }
-    ++running_;
-  }
-  threads_->run([self = shared_from_this(), job = std::move(job)]() mutable { self->work(std::move(job)); });
+bool Budget::take() {
+  const std::lock_guard lock(mutex_);
+  if (left_ == 0) return false;
+  --left_;
+  return true;
 }
 
-void Lane::run_here(std::function<void()> job) {
+bool Budget::take_or_wait(const std::shared_ptr<Lane>& lane) {
+  const std::lock_guard lock(mutex_);
+  if (left_ == 0) {
+    waiting_.push_back(lane);
+    return false;
+  }
+  --left_;
+  return true;
+}
+
+std::shared_ptr<Lane> Budget::next() {
+  const std::lock_guard lock(mutex_);
+  if (waiting_.empty()) {
+    ++left_;
+    return nullptr;
+  }
+  auto lane = std::move(waiting_.front());
+  waiting_.pop_front();
+  return lane;
+}
+
+void Lane::run(std::function<void()> job) {
+  if (auto taken = take(std::move(job))) threads_->run(std::move(taken));
+}
+
+std::function<void()> Lane::thread_for(std::function<void()> job) {
+  return [self = shared_from_this(), job = std::move(job)]() mutable { self->work(std::move(job)); };
+}
+
+std::function<void()> Lane::take(std::function<void()> job) {
   {
     const std::lock_guard lock(mutex_);
-    if (running_ == width_) {
+    if (running_ == width_ || (budget_ && !budget_->take_or_wait(shared_from_this()))) {
       queue_.push_back(std::move(job));
-      return;
+      return {};
     }
     ++running_;
   }
-  work(std::move(job));
+  return thread_for(std::move(job));
+}
+
+bool Lane::run_at_once(std::function<void()> job) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (running_ == width_ || (budget_ && !budget_->take())) return false;
+    ++running_;
+  }
+  threads_->run(thread_for(std::move(job)));
+  return true;
 }
 
 void Lane::work(std::function<void()> job) {
+  std::shared_ptr<Lane> lane = shared_from_this();
+  while (lane) {
+    if (job) lane->work_here(std::move(job));
+    lane = lane->budget_ ? lane->budget_->next() : nullptr;
+    if (lane) job = lane->begin_waiting();
+  }
+}
+
+void Lane::work_here(std::function<void()> job) {
   for (;;) {
     job();
     job = nullptr;
@@ -105,6 +148,15 @@ void Lane::work(std::function<void()> job) {
     job = std::move(queue_.front());
     queue_.pop_front();
   }
+}
+
+std::function<void()> Lane::begin_waiting() {
+  const std::lock_guard lock(mutex_);
+  if (queue_.empty() || running_ == width_) return {};
+  ++running_;
+  auto job = std::move(queue_.front());
+  queue_.pop_front();
+  return job;
 }
 
 size_t Lane::waiting() const {

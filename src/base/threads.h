@@ -28,31 +28,63 @@ class Threads {
   std::shared_ptr<State> state_;
 };
 
+class Lane;
+
+// Threads that the lanes of one owner may take between them. Who would be one more waits in his lane until another of them
+// has nothing left to do, and goes on there. Thread-safe.
+class Budget {
+ public:
+  explicit Budget(unsigned most) : left_(most) {}
+
+ private:
+  friend class Lane;
+  bool take();
+  // False: the lane has been noted, and gets a thread when there is one.
+  bool take_or_wait(const std::shared_ptr<Lane>& lane);
+  // Of a thread that is through with its lane: the next one. Null: the thread is given back.
+  std::shared_ptr<Lane> next();
+
+  std::mutex mutex_;  // guards what follows; taken under that of a lane
+  unsigned left_;
+  std::deque<std::shared_ptr<Lane>> waiting_;
+};
+
 // The jobs of one owner: at most `width` at a time, the others wait in order. Lives as long as its jobs do.
 class Lane : public std::enable_shared_from_this<Lane> {
  public:
-  static std::shared_ptr<Lane> create(Threads* threads, unsigned width) {
-    return std::shared_ptr<Lane>(new Lane(threads, width));
+  // `budget`: shared with other lanes; may be null.
+  static std::shared_ptr<Lane> create(Threads* threads, unsigned width,
+                                      std::shared_ptr<Budget> budget = nullptr) {
+    return std::shared_ptr<Lane>(new Lane(threads, width, std::move(budget)));
   }
 
   void run(std::function<void()> job);
-  // On the calling thread, which may then have to do others of the lane, if there is room for it now.
-  void run_here(std::function<void()> job);
+  // The job has its place, in the queue or among those under way, when this returns: drain() knows of it. Returns what
+  // the caller then has to call, once, on any thread, which may have to do others of the lane, too; empty: it is queued.
+  [[nodiscard]] std::function<void()> take(std::function<void()> job);
+  // False, and nothing is done, if the job would have to wait.
+  bool run_at_once(std::function<void()> job);
   size_t waiting() const;
 
-  // Returns once nothing is queued or under way; false after `patience`. Not from a job.
+  // Returns once nothing is queued, taken or under way; false after `patience`. Not from a job.
   bool drain(std::chrono::milliseconds patience);
 
  private:
-  Lane(Threads* threads, unsigned width) : threads_(threads), width_(width) {}
+  Lane(Threads* threads, unsigned width, std::shared_ptr<Budget> budget)
+      : threads_(threads), width_(width), budget_(std::move(budget)) {}
+  std::function<void()> thread_for(std::function<void()> job);
   void work(std::function<void()> job);
+  void work_here(std::function<void()> job);
+  // Of a thread that the budget has sent. Empty: none is needed any more.
+  std::function<void()> begin_waiting();
 
   Threads* const threads_;
   const unsigned width_;
+  const std::shared_ptr<Budget> budget_;
   mutable std::mutex mutex_;  // guards what follows
   std::condition_variable idle_;
   std::deque<std::function<void()>> queue_;
-  unsigned running_ = 0;
+  unsigned running_ = 0;  // jobs under way, or taken and about to be
 };
 
 }  // namespace loopfs::base

@@ -47,6 +47,42 @@ TEST(Lane, OneThatIsStuckKeepsNoOtherWaiting) {
   EXPECT_TRUE(threads.stop(seconds(5)));
 }
 
+TEST(Lane, DrainWaitsForWhatIsTakenAndNotYetRun) {
+  Threads threads(1);
+  const auto lane = Lane::create(&threads, 1);
+  int ran = 0;
+  auto first = lane->take([&] { ++ran; });
+  ASSERT_TRUE(first);
+  EXPECT_FALSE(lane->take([&] { ++ran; }));  // there is room for one
+  EXPECT_FALSE(lane->drain(std::chrono::milliseconds(20)));
+  EXPECT_EQ(ran, 0);
+  first();
+  EXPECT_EQ(ran, 2);
+  EXPECT_TRUE(lane->drain(seconds(0)));
+}
+
+TEST(Lane, LanesOfOneBudgetGoOnWhereOthersHaveStopped) {
+  Threads threads(16);
+  const auto budget = std::make_shared<Budget>(2);
+  const auto stuck = Lane::create(&threads, 2, budget), other = Lane::create(&threads, 2, budget);
+  const auto strangers = Lane::create(&threads, 2, std::make_shared<Budget>(2));
+  std::promise<void> gate;
+  const auto opened = gate.get_future().share();
+  stuck->run([opened] { opened.wait(); });
+  stuck->run([opened] { opened.wait(); });
+  std::atomic<int> ran = 0;
+  for (int i = 0; i < 8; ++i) other->run([&] { ++ran; });
+  EXPECT_FALSE(other->run_at_once([] {}));
+  EXPECT_TRUE(strangers->run_at_once([&] { ++ran; }));
+  EXPECT_TRUE(strangers->drain(seconds(5)));
+  EXPECT_FALSE(other->drain(std::chrono::milliseconds(20)));
+  EXPECT_EQ(ran, 1);
+  gate.set_value();
+  EXPECT_TRUE(other->drain(seconds(5)));
+  EXPECT_EQ(ran, 9);
+  EXPECT_TRUE(threads.stop(seconds(5)));
+}
+
 TEST(Threads, StopTellsOfAJobThatDoesNotEnd) {
   std::promise<void> gate;
   Threads threads(1);

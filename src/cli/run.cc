@@ -9,8 +9,8 @@
 #include "client/daemon_engine.h"
 #include "client/manager_client.h"
 #include "engine/user_engine.h"
-#include "fusefs/instance_server.h"
 #include "fusefs/node_table.h"
+#include "fusefs/sandbox_server.h"
 #include "mounter/agent.h"
 #include "mounter/config.h"
 #include "mounter/mount_plan.h"
@@ -107,14 +107,15 @@ class Run {
     links_ = std::make_unique<sandbox::DevLinks>(sandbox_->dev_directory());
     engine_->add_observer(links_.get());
     for (const auto& node : engine_->nodes()) links_->node_added(node);
-    auto instance = fusefs::InstanceServer::create({.engine = engine_.get(),
-                                                    .channels = sandbox_->take_instance_channels(),
-                                                    .user_namespace = sandbox_->user_namespace(),
-                                                    .device = sandbox_->instance_device()});
+    auto instance = fusefs::SandboxServer::create({.engine = engine_.get(),
+                                                   .channels = sandbox_->take_instance_channels(),
+                                                   .user_namespace = sandbox_->user_namespace(),
+                                                   .device = sandbox_->instance_device()});
     if (!instance) return propagate(instance);
     instance_ = std::move(*instance);
     engine_->add_observer(instance_.get());
-    return instance_->start();
+    instance_->start();
+    return {};
   }
 
   Result<void> start_views() {
@@ -223,7 +224,7 @@ class Run {
   engine::UserEngine* user_engine_ = nullptr;
   client::DaemonEngine* daemon_engine_ = nullptr;
   std::unique_ptr<sandbox::DevLinks> links_;
-  std::unique_ptr<fusefs::InstanceServer> instance_;
+  std::unique_ptr<fusefs::SandboxServer> instance_;
   std::unique_ptr<view::ViewServer> views_;
   std::unique_ptr<supervisor::Supervisor> supervisor_;
 };

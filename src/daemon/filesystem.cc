@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <string_view>
 
-#include "sys/mount_api.h"
 
 namespace loopfs::daemon {
 namespace {
@@ -105,12 +104,12 @@ Result<std::vector<std::pair<std::string, std::string>>> checked_options(const s
   return options;
 }
 
-Result<std::optional<Fd>> mount_filesystem(Instance& instance, const policy::Rules& rules,
+Result<std::optional<porter::ForeignMount>> mount_filesystem(Instance& instance, const policy::Rules& rules,
                                            const FilesystemRequest& request) {
   if (rules.mount == policy::MountPolicy::kDeny) return fail(EPERM, "mount: the configuration forbids it");
   if (rules.mount != policy::MountPolicy::kKernel ||
       std::ranges::find(rules.filesystems, request.type) == rules.filesystems.end()) {
-    return std::optional<Fd>();
+    return std::nullopt;
   }
   auto options = checked_options(request.type, request.options);
   if (!options) return propagate(options);
@@ -124,14 +123,16 @@ Result<std::optional<Fd>> mount_filesystem(Instance& instance, const policy::Rul
   std::vector<std::pair<std::string, std::string>> parameters{{"source", path}};
   if (request.read_only) parameters.emplace_back("ro", "");
   parameters.insert(parameters.end(), options->begin(), options->end());
-  auto mount =
-      sys::mount_virtual(request.type, parameters, request.attributes | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+  auto mount = porter::mount_filesystem(
+      instance.strangers,
+      {.type = request.type,
+       .parameters = std::move(parameters),
+       .attributes = request.attributes | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV,
+       .device = device->get(),
+       .user_namespace = instance.lineage.first_namespace ? -1 : instance.user_namespace.get(),
+       .hangup = request.hangup});
   if (!mount) return propagate(mount);
-  if (instance.lineage.first_namespace) return std::optional<Fd>(std::move(*mount));
-  if (auto mapped = sys::map_mount(mount->get(), instance.user_namespace.get()); !mapped) {
-    return propagate(mapped, "{}", request.type);
-  }
-  return std::optional<Fd>(std::move(*mount));
+  return std::optional<porter::ForeignMount>(std::move(*mount));
 }
 
 }  // namespace loopfs::daemon

@@ -17,13 +17,14 @@ struct FilesystemRequest {
   std::string options;      // as mount(2) has them in `data`
   uint64_t attributes = 0;  // MOUNT_ATTR_*
   bool read_only = false;
+  int hangup = -1;  // as porter::Errand::ask
 };
 
 // A detached mount, idmapped to the instance's user namespace, nosuid and nodev. None: by the rules it is not
 // for the kernel to mount. The kernel reads what the user has written, and may change at any time: `rules` are
 // what keeps the kernel's file systems from users that nobody trusts so far.
 // Errors: EPERM the rules forbid it, EINVAL an option that is not known to be harmless, the kernel's own.
-Result<std::optional<Fd>> mount_filesystem(Instance& instance, const policy::Rules& rules,
+Result<std::optional<porter::ForeignMount>> mount_filesystem(Instance& instance, const policy::Rules& rules,
                                            const FilesystemRequest& request);
 
 // The options of the list that are given to the kernel, and those that always are. Pure. Errors: EINVAL.

@@ -5,10 +5,11 @@
 
 #include "base/fd.h"
 #include "base/threads.h"
+#include "daemon/allotments.h"
 #include "daemon/keeper_journal.h"
 #include "daemon/records.h"
 #include "daemon/tenant.h"
-#include "fusefs/instance_server.h"
+#include "fusefs/shared_server.h"
 #include "kernel/kernel_engine.h"
 
 namespace loopfs::daemon {
@@ -20,9 +21,12 @@ struct Instance {
   Lineage lineage;
   policy::Charge charge;
   std::unique_ptr<KeeperJournal> journal;
+  std::shared_ptr<Allotments::Threads> threads;  // shared with the other instances of its owner
   std::shared_ptr<base::Lane> requests, closing;
+  std::shared_ptr<kernel::OpenWatch> watch;
+  porter::Account strangers;
   std::shared_ptr<kernel::KernelEngine> engine;
-  std::unique_ptr<fusefs::InstanceServer> server;
+  std::unique_ptr<fusefs::SharedServer> server;
 };
 
 }  // namespace loopfs::daemon

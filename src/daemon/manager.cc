@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "base/number.h"
+#include "kernel/foreign_caller.h"
 #include "kernel/kernel_features.h"
 #include "sys/loop_device.h"
 #include "sys/mount_api.h"
@@ -14,7 +15,8 @@
 namespace loopfs::daemon {
 namespace {
 
-constexpr unsigned kMostThreads = 30'000;  // what a user can take: instances_per_user times some 28
+// More than root and a hundred users can take.
+constexpr unsigned kMostThreads = 116 * Allotments::kThreadsOfOwner;
 constexpr unsigned kClosingWidth = 4;
 constexpr std::chrono::nanoseconds kSweepEvery = std::chrono::milliseconds(250);
 constexpr std::chrono::nanoseconds kSweepAtLeast = std::chrono::seconds(2);
@@ -59,6 +61,7 @@ Manager::Manager(Options options)
       instance_limits_({.what = "instances",
                         .first_namespace = sys::user_namespace_of(::getpid()).value_or(sys::NamespaceId{}),
                         .first_default = options_.config.limits().instances_per_user}),
+      allotments_(options_.config.limits().connections_per_user),
       threads_(kMostThreads) {}
 
 Result<std::unique_ptr<Manager>> Manager::create(Options options, std::vector<keeper::Item> kept) {
@@ -94,6 +97,7 @@ bool Manager::stop() {
   if (hub_) hub_->stop();  // requests that are not read yet are the next server's
   bool idle = true;
   for (const auto& instance : all_instances()) {
+    instance->watch->stop();
     idle = instance->requests->drain(kPatience) && instance->closing->drain(kPatience) && idle;
   }
   return threads_.stop(kPatience) && idle;
@@ -142,20 +146,29 @@ Result<std::shared_ptr<Instance>> Manager::build(InstanceRecord record, Fd chann
   instance->user_namespace = std::move(user_namespace);
   instance->lineage = std::move(lineage);
   instance->journal = std::make_unique<KeeperJournal>(options_.store, id);
-  instance->requests =
-      base::Lane::create(&threads_, static_cast<unsigned>(options_.config.limits().requests_per_instance));
-  instance->closing = base::Lane::create(&threads_, kClosingWidth);
+  const policy::Owner owner = owner_of(instance->lineage, record.pid_namespace);
+  instance->threads = allotments_.threads_of(owner);
+  const auto& budgets = *instance->threads;
+  instance->requests = base::Lane::create(
+      &threads_, static_cast<unsigned>(options_.config.limits().requests_per_instance), budgets.requests);
+  instance->closing = base::Lane::create(&threads_, kClosingWidth, budgets.closing);
+  instance->watch = std::make_shared<kernel::OpenWatch>(base::Lane::create(&threads_, 1, budgets.watching),
+                                                        instance->closing);
+  instance->strangers = {.porters = options_.porters,
+                         .permit = [this, owner] { return allotments_.porters().take(owner); },
+                         .instance = record.device,
+                         .fuse_backing = options_.fuse_backing};
   instance->engine = std::make_shared<kernel::KernelEngine>(kernel::KernelEngine::Options{
       .pool = pool_.get(),
-      .watch = &watch_,
+      .watch = instance->watch,
       .journal = instance->journal.get(),
-      .closing = instance->closing,
-      .escorts = std::make_shared<kernel::Escorts>(base::Lane::create(&threads_, kernel::Escorts::kMost)),
+      .escorts = std::make_shared<kernel::Escorts>(
+          base::Lane::create(&threads_, kernel::Escorts::kMost, budgets.escorts)),
       .max = record.max,
       .uid = record.uid,
       .gid = record.gid,
       .mode = record.mode,
-      .fuse_backing = options_.fuse_backing,
+      .strangers = instance->strangers,
       .partition_worker = partition_worker_,
       .charge = [this, chain = instance->lineage.chain]() -> Result<kernel::Charge> {
         auto charge = device_limits_.charge(chain);
@@ -171,7 +184,7 @@ Result<std::shared_ptr<Instance>> Manager::build(InstanceRecord record, Fd chann
             if (std::string_view(what) == "clear") ++clears_;
             events_.emit({.what = what, .instance = id, .device = number, .kernel_device = kernel_device});
           }});
-  fusefs::InstanceServer::SharedOptions server{
+  fusefs::SharedServer::Options server{
       .engine = instance->engine.get(),
       .channel = std::move(channel),
       .user_namespace = instance->user_namespace.get(),
@@ -188,8 +201,13 @@ Result<std::shared_ptr<Instance>> Manager::build(InstanceRecord record, Fd chann
                         (void)options_.store->set_payload(item_name(record.id), record.encode());
                       },
                   .on_gone = [this, id] { ended(id); }},
+      .caller =
+          [raw = instance.get()](pid_t tid) {
+            return std::make_unique<kernel::ForeignCaller>(&raw->strangers, tid, raw->user_namespace.get());
+          },
+      .permit = [this, owner] { return allotments_.open_files().take(owner); },
       .serials_from = epoch_ * kSerialsOfServer};
-  auto made = fusefs::InstanceServer::create_shared(std::move(server));
+  auto made = fusefs::SharedServer::create(std::move(server));
   if (!made) return propagate(made);
   instance->server = std::move(*made);
   instance->record = std::move(record);
@@ -419,7 +437,7 @@ Result<void> Manager::restore_instance(InstanceRecord record, std::vector<Fd> fd
     if (!handle) continue;
     Fd native = part->fds.empty() ? Fd() : std::move(part->fds.front());
     auto node = (*instance)->engine->reopen(handle->node, handle->options, std::move(native));
-    if (node) (*instance)->server->handles()->adopt(number, std::move(*node));
+    if (node) (*instance)->server->handles().adopt(number, std::move(*node));
   }
   const std::lock_guard lock(mutex_);
   instances_[id] = std::move(*instance);

@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "daemon/allotments.h"
 #include "daemon/events.h"
 #include "daemon/instance.h"
 #include "fusefs/hub.h"
@@ -41,7 +42,8 @@ class Manager {
     policy::Config config;
     kernel::DevicePool::Options devices;
     bool fuse_backing = false;
-    keeper::Store* store = nullptr;  // borrowed
+    keeper::Store* store = nullptr;      // borrowed
+    porter::Porters* porters = nullptr;  // borrowed
   };
   // Goes on with what `kept` tells of. Errors: no loop-control, no /dev/fuse.
   static Result<std::unique_ptr<Manager>> create(Options options, std::vector<keeper::Item> kept);
@@ -68,6 +70,7 @@ class Manager {
   Events& events() { return events_; }
   policy::Limits& device_limits() { return device_limits_; }
   policy::Limits& instance_limits() { return instance_limits_; }
+  Allotments& allotments() { return allotments_; }
   const policy::Config& config() const { return options_.config; }
   Counts counts();
 
@@ -90,11 +93,11 @@ class Manager {
 
   const Options options_;
   policy::Limits device_limits_, instance_limits_;
+  Allotments allotments_;
   Events events_;
   base::Threads threads_;
   std::unique_ptr<fusefs::Hub> hub_;
   std::unique_ptr<kernel::DevicePool> pool_;
-  kernel::OpenWatch watch_;
   std::string partition_worker_;  // empty: the kernel reads partition tables itself
   uint64_t epoch_ = 0;            // how many servers there were before this one
 

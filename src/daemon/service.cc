@@ -298,6 +298,7 @@ void mount_filesystem(Manager& manager, Call& call) {
     if (!flag->is_boolean()) throw BadParameter{"read_only"};
     request.read_only = flag->get<bool>();
   }
+  request.hangup = call.socket_fd();
   const auto instance = own_instance(manager, call, tenant);
   if (!instance) return;
   const auto rules = manager.config().rules_for(instance->lineage.owner, groups_of(instance->lineage.owner));
@@ -307,7 +308,7 @@ void mount_filesystem(Manager& manager, Call& call) {
     (void)call.reply({{"mounted", false}});
     return;
   }
-  const int fd = (*mounted)->get();
+  const int fd = (*mounted)->mount.get();
   (void)call.reply({{"mounted", true}}, std::span(&fd, 1));
 }
 
@@ -316,20 +317,16 @@ void answer(Call& call, const Result<void>& result) {
   (void)call.reply();
 }
 
-// A duplicate. The process may be another program by now: what is taken is only for what its own user may do anyway.
-Result<Fd> take_callers_descriptor(const varlink::Peer& peer, int number) {
-  return sys::take_fd(peer.pidfd.get(), number);
-}
-
 void reread_partitions(Manager& manager, Call& call) {
   const Tenant& tenant = caller_of(call);
   const auto device = static_cast<uint32_t>(wanted_number_of(call, "device", UINT32_MAX));
   const auto number = static_cast<int>(wanted_number_of(call, "descriptor", INT32_MAX));
   const auto instance = own_instance(manager, call, tenant);
   if (!instance) return;
-  const auto descriptor = take_callers_descriptor(call.peer(), number);
-  if (!descriptor) return fail_call(call, descriptor.error());
-  answer(call, instance->engine->reread_partitions(device, descriptor->get()));
+  // The process may be another program by now; what is done with its descriptor is what its own user may have done.
+  const auto pid = sys::pid_of_pidfd(call.peer().pidfd.get());
+  if (!pid) return fail_call(call, pid.error());
+  answer(call, instance->engine->reread_partitions(device, *pid, number, call.socket_fd()));
 }
 
 void edit_partition(Manager& manager, Call& call) {

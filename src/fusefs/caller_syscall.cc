@@ -8,8 +8,6 @@
 #include <fstream>
 #include <string>
 
-#include "sys/remote_memory.h"
-
 namespace loopfs::fusefs {
 namespace {
 
@@ -113,8 +111,8 @@ bool takes_image_files_only(pid_t tid) {
   return takes_image_files_only(program);
 }
 
-Intent intent_of(pid_t tid) {
-  const auto call = sys::system_call_of(tid);
+Intent intent_of(const engine::Caller& caller) {
+  const auto call = sys::system_call_of(caller.thread());
   if (!call) return {.opens = true};
   const OpenFlags found = open_flags_of(*call);
   Intent intent{.opens = true};
@@ -124,7 +122,7 @@ Intent intent_of(pid_t tid) {
     intent = intent_of_flags(found.where);
   } else {
     open_how how{};
-    auto read = sys::read_memory(tid, found.where, std::as_writable_bytes(std::span(&how.flags, 1)));
+    auto read = caller.read(found.where, std::as_writable_bytes(std::span(&how.flags, 1)));
     if (read) intent = intent_of_flags(how.flags);
   }
   intent.call = *call;

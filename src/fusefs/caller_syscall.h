@@ -6,6 +6,7 @@
 #include <optional>
 #include <string_view>
 
+#include "engine/caller.h"
 #include "sys/procfs.h"
 
 namespace loopfs::fusefs {
@@ -49,6 +50,6 @@ bool takes_image_files_only(std::string_view program);
 bool takes_image_files_only(pid_t tid);
 
 // Asks /proc. A caller that cannot be read is taken to open: its file leads nowhere but to our own server.
-Intent intent_of(pid_t tid);
+Intent intent_of(const engine::Caller& caller);
 
 }  // namespace loopfs::fusefs

@@ -55,6 +55,12 @@ std::optional<HandleNumber> decode_handle(uint64_t number) {
 }
 
 Result<uint64_t> HandleTable::open(const engine::NodeId& node, engine::OpenOptions options) {
+  std::shared_ptr<void> permit;
+  if (permits_) {
+    auto given = permits_();
+    if (!given) return fail(ENFILE, "open {}: {}", node.name(), given.error().what);
+    permit = std::move(*given);
+  }
   {
     const std::lock_guard lock(mutex_);
     const bool full = is_control(node) ? handles_.size() >= kMostHandles : devices_ >= kMostOfDevices;
@@ -66,45 +72,51 @@ Result<uint64_t> HandleTable::open(const engine::NodeId& node, engine::OpenOptio
   auto opened = engine_->open(node, options);
   if (!opened) return propagate(opened);
   const std::lock_guard lock(mutex_);
-  keep(options.handle, std::move(*opened));
+  keep(options.handle, std::move(*opened), std::move(permit));
   return options.handle;
 }
 
 std::shared_ptr<engine::OpenNode> HandleTable::find(uint64_t number) {
   const std::lock_guard lock(mutex_);
   const auto found = handles_.find(number);
-  if (found != handles_.end()) return found->second;
+  if (found != handles_.end()) return found->second.node;
   const auto handle = decode_handle(number);
   if (!handle) return nullptr;
   auto opened = engine_->open(handle->node, handle->options);
   if (!opened) return nullptr;
-  return keep(number, std::move(*opened));
+  return keep(number, std::move(*opened), late_permit());
 }
 
-std::shared_ptr<engine::OpenNode> HandleTable::keep(uint64_t number, std::shared_ptr<engine::OpenNode> node) {
+std::shared_ptr<engine::OpenNode> HandleTable::keep(uint64_t number, std::shared_ptr<engine::OpenNode> node,
+                                                    std::shared_ptr<void> permit) {
   if (!is_control(node->id())) ++devices_;
-  return handles_[number] = std::move(node);
+  Handle& handle = handles_[number] = {std::move(node), std::move(permit)};
+  return handle.node;
+}
+
+std::shared_ptr<void> HandleTable::late_permit() const {
+  return permits_ ? permits_().value_or(nullptr) : nullptr;
 }
 
 void HandleTable::adopt(uint64_t number, std::unique_ptr<engine::OpenNode> node) {
   const std::lock_guard lock(mutex_);
-  keep(number, std::move(node));
+  keep(number, std::move(node), late_permit());
 }
 
 void HandleTable::close(uint64_t number) {
-  std::shared_ptr<engine::OpenNode> last;  // ends without the lock: that may block
+  Handle closed;  // ends without the lock: that may block
   {
     const std::lock_guard lock(mutex_);
     const auto found = handles_.find(number);
     if (found == handles_.end()) return;
-    last = std::move(found->second);
+    closed = std::move(found->second);
     handles_.erase(found);
-    if (!is_control(last->id())) --devices_;
+    if (!is_control(closed.node->id())) --devices_;
   }
   // All other requests for it have been answered, and their threads are about to let go. It has to end before the
   // caller answers: that was the last that another server could hear of it.
   // Not so if the caller was killed in a request that is stuck in somebody's file system: that ends it later.
-  for (auto pause = kFirstPause; last.use_count() > 1 && pause < kLongestPause; pause *= 2) {
+  for (auto pause = kFirstPause; closed.node.use_count() > 1 && pause < kLongestPause; pause *= 2) {
     std::this_thread::sleep_for(pause);
   }
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -25,8 +26,12 @@ std::optional<HandleNumber> decode_handle(uint64_t number);
 // Thread-safe.
 class HandleTable {
  public:
-  // `serials_from`: no server before has given out serials from here on.
-  HandleTable(engine::Engine* engine, uint64_t serials_from) : engine_(engine), serial_(serials_from) {}
+  // For one more open file, given back by the end of what it returns.
+  using Permits = std::function<Result<std::shared_ptr<void>>()>;
+
+  // `serials_from`: no server before has given out serials from here on. `permits`: may be unset.
+  HandleTable(engine::Engine* engine, uint64_t serials_from, Permits permits = {})
+      : engine_(engine), permits_(std::move(permits)), serial_(serials_from) {}
 
   // Opens the node in the engine. Errors: ENFILE too many are open; those of Engine::open.
   Result<uint64_t> open(const engine::NodeId& node, engine::OpenOptions options);
@@ -37,13 +42,21 @@ class HandleTable {
   void adopt(uint64_t number, std::unique_ptr<engine::OpenNode> node);
 
  private:
-  std::shared_ptr<engine::OpenNode> keep(uint64_t number, std::shared_ptr<engine::OpenNode> node);
+  struct Handle {
+    std::shared_ptr<engine::OpenNode> node;
+    std::shared_ptr<void> permit;
+  };
+  std::shared_ptr<engine::OpenNode> keep(uint64_t number, std::shared_ptr<engine::OpenNode> node,
+                                         std::shared_ptr<void> permit);
+  // Of one that is open already: a permit if there is one to be had.
+  std::shared_ptr<void> late_permit() const;
 
   engine::Engine* const engine_;
+  const Permits permits_;
   std::mutex mutex_;  // guards what follows
   uint64_t serial_;
   size_t devices_ = 0;  // handles of devices, not of loop-control
-  std::unordered_map<uint64_t, std::shared_ptr<engine::OpenNode>> handles_;
+  std::unordered_map<uint64_t, Handle> handles_;
 };
 
 }  // namespace loopfs::fusefs

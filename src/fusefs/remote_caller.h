@@ -18,6 +18,7 @@ class RemoteCaller final : public engine::Caller {
 
   Result<void> read(uint64_t address, std::span<std::byte> bytes) const override;
   Result<void> write(uint64_t address, std::span<const std::byte> bytes) const override;
+  pid_t thread() const override { return tid_; }
   Result<Fd> take_fd(int fd) const override;
   std::string path_of_fd(int fd) const override;
   Result<Fd> reopen(int own_fd, int flags) const override;

@@ -20,7 +20,7 @@ bool Escorts::begin(pid_t tid, const std::shared_ptr<Binding::Pass>& pass) {
   }
   auto stopping = std::make_shared<std::promise<bool>>();
   auto answer = stopping->get_future();
-  lane_->run([self = shared_from_this(), tid, stopping] {
+  const bool begun = lane_->run_at_once([self = shared_from_this(), tid, stopping] {
     const bool stops = sys::stop_at_end_of_call(tid).has_value();
     if (!stops) {
       const std::lock_guard lock(self->mutex_);
@@ -29,7 +29,10 @@ bool Escorts::begin(pid_t tid, const std::shared_ptr<Binding::Pass>& pass) {
     stopping->set_value(stops);
     if (stops) self->escort(tid);
   });
-  return answer.get();
+  if (begun) return answer.get();
+  const std::lock_guard lock(mutex_);
+  active_.erase(tid);
+  return false;
 }
 
 bool Escorts::is_under_way(pid_t tid, const Binding* binding, uint32_t partition, unsigned minor_number) {

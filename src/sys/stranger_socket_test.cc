@@ -13,7 +13,6 @@
 #include <string>
 #include <utility>
 
-#include "sys/closing_process.h"
 #include "sys/control_message.h"
 #include "sys/uapi.h"
 
@@ -124,45 +123,6 @@ TEST(StrangerSocket, IsEmptiedUpToADescriptor) {
     pollfd entry{reader.get(), 0, 0};
     EXPECT_EQ(::poll(&entry, 1, 0), 0) << "the descriptor was closed here";
   }
-}
-
-TEST(ClosingProcess, ClosesWhatIsInASocket) {
-  auto closer = ClosingProcess::start();
-  ASSERT_TRUE(closer);
-  auto [here, there] = stream_pair();
-  auto [reader, writer] = pipe_pair();
-  ASSERT_TRUE(send_with(there.get(), "x", writer.get()));
-  writer.reset();
-  closer->close(std::move(here));
-  EXPECT_TRUE(ended(reader.get()));
-}
-
-TEST(ClosingProcess, WaitsInOurPlaceAndForOneNotLongerThanForAnother) {
-  auto closer = ClosingProcess::start();
-  ASSERT_TRUE(closer);
-  auto slow = lingering_socket(kDeadline / 1000);
-  auto [here, there] = stream_pair();
-  ASSERT_TRUE(send_with(there.get(), "x", slow.socket.get()));
-  slow.socket.reset();
-  auto [other, far] = stream_pair();
-  auto [reader, writer] = pipe_pair();
-  ASSERT_TRUE(send_with(far.get(), "x", writer.get()));
-  writer.reset();
-  const auto begin = steady_clock::now();
-  closer->close(std::move(here));
-  closer->close(std::move(other));
-  EXPECT_TRUE(ended(reader.get()));
-  closer = ClosingProcess::start();  // the end of the first
-  EXPECT_LT(steady_clock::now() - begin, std::chrono::milliseconds(kDeadline / 2));
-}
-
-TEST(ClosingProcess, IsNotConfusedByNothing) {
-  auto closer = ClosingProcess::start();
-  ASSERT_TRUE(closer);
-  auto [here, there] = stream_pair();
-  closer->close(Fd());
-  closer->close(std::move(here));
-  EXPECT_TRUE(ended(there.get()));
 }
 
 }  // namespace

@@ -5,10 +5,12 @@
 #include <cstring>
 #include <ctime>
 
+#include "fusefs/listing.h"
+
 namespace loopfs::view {
 namespace {
 
-constexpr uint64_t kFileSize = 4096;  // what sysfs says of its files
+constexpr unsigned kFileSize = 4096;  // what sysfs says of its files
 
 ViewServer& server_of(fuse_req_t request) {
   return *static_cast<ViewServer*>(fuse_req_userdata(request));
@@ -18,7 +20,7 @@ struct stat attributes_of(uint64_t inode, const Entry& entry) {
   struct stat status {};
   status.st_ino = inode;
   status.st_nlink = 1;
-  status.st_blksize = static_cast<blksize_t>(kFileSize);
+  status.st_blksize = kFileSize;
   static const time_t kStart = ::time(nullptr);  // sysfs has the time of the first lookup
   status.st_atim.tv_sec = status.st_mtim.tv_sec = status.st_ctim.tv_sec = kStart;
   switch (entry.kind) {
@@ -28,7 +30,7 @@ struct stat attributes_of(uint64_t inode, const Entry& entry) {
       break;
     case Entry::Kind::kFile:
       status.st_mode = S_IFREG | 0444;
-      status.st_size = static_cast<off_t>(kFileSize);
+      status.st_size = kFileSize;
       break;
     case Entry::Kind::kLink:
       status.st_mode = S_IFLNK | 0777;
@@ -130,17 +132,13 @@ void opendir(fuse_req_t request, fuse_ino_t inode, fuse_file_info* file) {
 
 void readdir(fuse_req_t request, fuse_ino_t, size_t size, off_t offset, fuse_file_info* file) {
   const auto& names = *reinterpret_cast<const std::vector<Listed>*>(file->fh);
-  std::vector<char> buffer(size);
-  size_t used = 0;
+  fusefs::Listing listing(request, size, offset);
   for (size_t i = static_cast<size_t>(offset); i < names.size(); ++i) {
     // readdir's inode numbers are not looked at; the type is.
     const struct stat status = attributes_of(FUSE_ROOT_ID + i, {.kind = names[i].kind, .text = {}});
-    const size_t length = fuse_add_direntry(request, buffer.data() + used, size - used, names[i].name.c_str(),
-                                            &status, static_cast<off_t>(i + 1));
-    if (length > size - used) break;
-    used += length;
+    if (!listing.add(names[i].name, status, static_cast<off_t>(i + 1))) break;
   }
-  fuse_reply_buf(request, buffer.data(), used);
+  listing.reply();
 }
 
 void releasedir(fuse_req_t request, fuse_ino_t, fuse_file_info* file) {
@@ -149,11 +147,7 @@ void releasedir(fuse_req_t request, fuse_ino_t, fuse_file_info* file) {
 }
 
 void statfs(fuse_req_t request, fuse_ino_t) {
-  struct statvfs status {};
-  status.f_bsize = kFileSize;
-  status.f_frsize = kFileSize;
-  status.f_namemax = 255;
-  fuse_reply_statfs(request, &status);
+  fusefs::reply_statfs(request, kFileSize);
 }
 
 fuse_lowlevel_ops operations() {
@@ -181,7 +175,7 @@ ViewServer::ViewServer(const Options& options)
 Result<std::unique_ptr<ViewServer>> ViewServer::create(Options options) {
   std::unique_ptr<ViewServer> server(new ViewServer(options));
   auto session =
-      fusefs::Session::create(operations(), server.get(), std::move(options.channels), "loopfs-view");
+      fusefs::ThreadedSession::create(operations(), server.get(), std::move(options.channels), "loopfs-view");
   if (!session) return propagate(session);
   server->session_ = std::move(*session);
   return server;

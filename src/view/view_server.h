@@ -10,7 +10,7 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "engine/engine.h"
-#include "fusefs/session.h"
+#include "fusefs/threaded_session.h"
 #include "view/tree.h"
 
 namespace loopfs::view {
@@ -28,7 +28,7 @@ class ViewServer {
   };
   static Result<std::unique_ptr<ViewServer>> create(Options options);
 
-  void start() { (void)session_->start(); }
+  void start() { session_->start(); }
   void stop() { session_->stop(); }
 
   const Tree& tree() const { return tree_; }
@@ -52,7 +52,7 @@ class ViewServer {
   std::unordered_map<std::string, uint64_t> inodes_;
   uint64_t next_inode_ = FUSE_ROOT_ID + 1;
 
-  std::unique_ptr<fusefs::Session> session_;
+  std::unique_ptr<fusefs::ThreadedSession> session_;
 };
 
 }  // namespace loopfs::view

@@ -9,14 +9,17 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <linux/loop.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -53,6 +56,28 @@ constexpr unsigned kFirstDevice = 400000;  // of the daemon: kernel_isolation.sh
 [[noreturn]] inline void cannot(const char* why) {
   printf("cannot be tried here: %s\n", why);
   exit(77);
+}
+
+// Whether a 64-bit program may enter the kernel as one of i386. A kernel that was built or started without (ia32_emulation=0),
+// and some virtual machines, answer with SIGSEGV; a child finds out.
+inline bool has_old_entry() {
+#ifdef __x86_64__
+  const pid_t child = fork();
+  if (child < 0) broken("fork");
+  if (child == 0) {
+    const rlimit none = {};
+    setrlimit(RLIMIT_CORE, &none);
+    for (const int signal : {SIGSEGV, SIGILL, SIGSYS}) ::signal(signal, SIG_DFL);
+    long answer = 0;
+    asm volatile("int $0x80" : "=a"(answer) : "a"(20) : "memory", "r8", "r9", "r10", "r11");  // getpid
+    _exit(answer == getpid() ? 0 : 1);
+  }
+  int status = 0;
+  if (waitpid(child, &status, 0) != child) broken("wait for a child");
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return true;
+#endif
+  dprintf(1, "int 0x80 is not to be had here: left out\n");
+  return false;
 }
 
 inline double now() {

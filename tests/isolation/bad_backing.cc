@@ -151,7 +151,7 @@ void detours(const std::string& foreign) {
 
 void foreign_file_system(double seconds) {
   static Fuse fuse;
-  if (!fuse.start(g_folder)) {
+  if (!fuse.start(g_folder + "/fuse")) {
     g_said += ", no FUSE here";
     return;
   }
@@ -159,7 +159,7 @@ void foreign_file_system(double seconds) {
   if (file < 0) broken("open a file of the FUSE server's own");
   expect("FUSE", file, EOPNOTSUPP);
   detours(fuse.place + "/f");
-  fuse.mute = true;
+  fuse.shared.mute = true;
   const double begin = now();
   // From many threads: whoever asked the server would be stuck, and its share of the daemon with it.
   std::vector<std::thread> threads;

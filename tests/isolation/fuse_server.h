@@ -1,17 +1,31 @@
-// A FUSE server of the container's own.
+// A FUSE server of one file, "f", in a process of its own: a program that holds a file of its own server's cannot be killed.
 #pragma once
 
 #include <linux/fuse.h>
+#include <signal.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 
-#include <thread>
+#include <atomic>
+#include <new>
+#include <string>
 
 #include "attack.h"
 
-// A FUSE server of one file, "f", that stops answering when it is told to.
+// It answers, until it is mute, what is needed to open "f"; what it does not know it says ENOSYS to, but for FLUSH and
+// WRITE if it is not to: the kernel would not ask again.
 struct Fuse {
-  int channel = -1;
-  std::atomic<bool> mute{false};
+  // Of both processes.
+  struct Shared {
+    std::atomic<bool> keeps_flush{false};  // FLUSH, WRITE and READ get no answer
+    std::atomic<bool> mute{false};
+    std::atomic<unsigned> asked{0};  // what was kept waiting
+  };
+  Shared& shared =
+      *new (mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)) Shared;
+  int channel = -1;  // of the server's process only, once that runs
+  pid_t server = -1;
   std::string place;
 
   void answer(uint64_t unique, int error, const void* body, size_t size) const {
@@ -35,7 +49,7 @@ struct Fuse {
     return attr;
   }
 
-  void serve() const {
+  void serve() {
     alignas(8) static char buffer[1 << 20];
     for (;;) {
       const ssize_t length = read(channel, buffer, sizeof buffer);
@@ -43,7 +57,7 @@ struct Fuse {
       if (length < static_cast<ssize_t>(sizeof(fuse_in_header))) return;
       fuse_in_header head;
       memcpy(&head, buffer, sizeof head);
-      if (mute) continue;  // and nobody hears of it again
+      if (shared.mute) continue;  // and nobody hears of it again
       if (head.opcode == FUSE_INIT) {
         fuse_init_out out = {};
         out.major = FUSE_KERNEL_VERSION;
@@ -67,20 +81,29 @@ struct Fuse {
         out.st.bsize = out.st.frsize = 4096;
         out.st.namelen = 255;
         answer(head.unique, 0, &out, sizeof out);
+      } else if (shared.keeps_flush &&
+                 (head.opcode == FUSE_FLUSH || head.opcode == FUSE_WRITE || head.opcode == FUSE_READ)) {
+        ++shared.asked;
       } else if (head.opcode != FUSE_FORGET && head.opcode != FUSE_BATCH_FORGET) {
         answer(head.unique, ENOSYS, nullptr, 0);
       }
     }
   }
 
-  bool start(const std::string& folder) {
-    place = folder + "/fuse";
+  bool start(const std::string& where) {
+    place = where;
     mkdir(place.c_str(), 0755);
     channel = open("/dev/fuse", O_RDWR | O_CLOEXEC);
     if (channel < 0) return false;
     const std::string options = "fd=" + std::to_string(channel) + ",rootmode=40000,user_id=0,group_id=0";
     if (mount("bad", place.c_str(), "fuse", MS_NOSUID | MS_NODEV, options.c_str()) != 0) return false;
-    std::thread([this] { serve(); }).detach();
+    server = fork();
+    if (server == 0) {
+      prctl(PR_SET_PDEATHSIG, SIGKILL);
+      serve();
+      _exit(0);
+    }
+    close(channel);
     return true;
   }
 };

@@ -10,7 +10,13 @@
 
 namespace {
 
+#ifdef __x86_64__
 char* g_low;  // strings that an i386 call can reach
+#endif
+
+long new_mount(const std::string& source, const std::string& place) {
+  return mount(source.c_str(), place.c_str(), "ext4", MS_RDONLY, "noload") == 0 ? 0 : -errno;
+}
 
 long old_mount(const std::string& source, const std::string& place) {
 #ifdef __x86_64__
@@ -25,7 +31,7 @@ long old_mount(const std::string& source, const std::string& place) {
                : "memory", "r8", "r9", "r10", "r11");
   return answer;
 #else
-  return mount(source.c_str(), place.c_str(), "ext4", MS_RDONLY, "noload") == 0 ? 0 : -errno;
+  return new_mount(source, place);
 #endif
 }
 
@@ -36,8 +42,12 @@ int main(int argc, char** argv) {
   const std::string loop0 = node(argv[1], 0), prefix = argv[2], place = argv[5];
   const int files[2] = {open(argv[3], O_RDONLY | O_CLOEXEC), open(argv[4], O_RDONLY | O_CLOEXEC)};
   if (files[0] < 0 || files[1] < 0) broken("open %s or %s", argv[3], argv[4]);
+  const bool has_old = has_old_entry();
+#ifdef __x86_64__
   g_low = static_cast<char*>(
       mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0));
+  if (g_low == MAP_FAILED) broken("mmap below 4 GiB");
+#endif
   const double end = now() + atof(argv[6]);
   std::atomic<unsigned long> binds{0};
   std::thread binder([&] {
@@ -54,9 +64,8 @@ int main(int argc, char** argv) {
   });
   unsigned long mounted = 0, old_mounted = 0, refused = 0;
   for (unsigned round = 0; now() < end; ++round) {
-    const bool old = (round & 1) != 0;
-    const long answer =
-        old ? old_mount(loop0, place) : mount(loop0.c_str(), place.c_str(), "ext4", MS_RDONLY, "noload");
+    const bool old = has_old && (round & 1) != 0;
+    const long answer = old ? old_mount(loop0, place) : new_mount(loop0, place);
     if (answer != 0) {
       ++refused;
       continue;

@@ -14,6 +14,7 @@
 #include <sys/mount.h>
 #include <sys/syscall.h>
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -176,7 +177,7 @@ class Ring : public Way {
     if (ring_ >= 0) close(ring_);
   }
   int open_node() override {
-    if (ring_ < 0) return -ENOSYS;
+    if (ring_ < 0) return -ENOMEM;
     if (left_ == 0) submit();
     --left_;
     return next();
@@ -322,15 +323,51 @@ const std::map<std::string, std::unique_ptr<Way> (*)()> kWays = {
 #endif
 };
 
+bool has_ring() {
+  io_uring_params parameters = {};
+  const int ring = static_cast<int>(syscall(SYS_io_uring_setup, 1, &parameters));
+  if (ring < 0) dprintf(1, "io_uring is not to be had here (%s): left out\n", strerror(errno));
+  close(ring);
+  return ring >= 0;
+}
+
+bool has_code_in_data() {
+  void* memory = mmap(nullptr, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED)
+    dprintf(1, "memory with code in it is not to be had here (%s): left out\n", strerror(errno));
+  else
+    munmap(memory, 4096);
+  return memory != MAP_FAILED;
+}
+
+// Takes out what this machine has not, and says so.
+void leave_out(std::vector<std::string>& names) {
+  const auto drop = [&names](std::initializer_list<const char*> ways, bool (*has)()) {
+    const auto is_one = [ways](const std::string& name) {
+      return std::find(ways.begin(), ways.end(), name) != ways.end();
+    };
+    if (std::any_of(names.begin(), names.end(), is_one) && !has())
+      names.erase(std::remove_if(names.begin(), names.end(), is_one), names.end());
+  };
+  drop({"i386", "i386at"}, has_old_entry);
+  drop({"ring", "ringlook"}, has_ring);
+  drop({"low"}, has_code_in_data);
+  if (names.empty()) cannot("none of the ways is to be had");
+}
+
 void pause_us(long us) {
   const timespec time = {0, us * 1000};
   nanosleep(&time, nullptr);
 }
 
+// The first of those that we may be on.
 void stay_on_one_processor() {
-  cpu_set_t one;
+  cpu_set_t allowed, one;
   CPU_ZERO(&one);
-  CPU_SET(0, &one);
+  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
+  for (int processor = 0; processor < CPU_SETSIZE && CPU_COUNT(&one) == 0; ++processor) {
+    if (CPU_ISSET(processor, &allowed)) CPU_SET(processor, &one);
+  }
   sched_setaffinity(0, sizeof one, &one);
 }
 
@@ -428,6 +465,7 @@ int main(int argc, char** argv) {
       if (name != "proc" || getenv("OTHER_ROOT") != nullptr) names.push_back(name);
     }
   }
+  leave_out(names);
   std::vector<std::thread> threads;
   for (size_t i = 0; i < names.size(); ++i) {
     threads.emplace_back(open_for_ever, names[i], static_cast<unsigned>(i));

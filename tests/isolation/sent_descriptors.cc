@@ -79,15 +79,15 @@ int main(int argc, char** argv) {
   sigemptyset(&opened);
   sigaddset(&opened, SIGUSR1);
   sigprocmask(SIG_BLOCK, &opened, nullptr);
-  if (!fuse.start(argv[2])) cannot("no FUSE here");
+  if (!fuse.start(std::string(argv[2]) + "/fuse")) cannot("no FUSE here");
   int signal = 0;
   if (write(go[1], "", 1) != 1 || sigwait(&opened, &signal) != 0) broken("start the sender");
-  fuse.mute = true;
+  fuse.shared.mute = true;
   if (write(go[1], "", 1) != 1) broken("start the sender");
   char byte;
   while (read(0, &byte, 1) > 0) {
   }
-  close(fuse.channel);
+  kill(fuse.server, SIGKILL);
   umount2(fuse.place.c_str(), MNT_FORCE);
   kill(sender, SIGKILL);
   _exit(0);

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What goes wrong ends in one clear line and never hangs: no /dev/fuse, no user namespaces, no command, corrupt
 # images, a backing file cut short, a full disk, a FUSE program that is killed.
-# timeout: 240
+# timeout: 600
 . "$(dirname "$0")/lib.sh"
 require bwrap mkfs.ext4 fuse2fs mksquashfs squashfuse
 

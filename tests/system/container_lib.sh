@@ -215,9 +215,14 @@ stop_containers() {
     [ ! -d "/tmp/${cgroup##*/}" ] || [ "${cgroup##*/}" = "$container_cgroup" ] || continue # that test still runs
     [ ! -d "$cgroup" ] || wait_for 5 find "$cgroup" -depth -type d -exec rmdir {} +
   done
+  [ "$container_cgroup2" != "$TEST_FOLDER/cgroup2" ] || umount "$container_cgroup2"
 }
 
 require podman conmon crun runc mmdebstrap flock pgrep python3
-[ -n "$container_cgroup2" ] || skip "no cgroup2 is mounted"
+if [ -z "$container_cgroup2" ]; then # it can be had beside cgroups of version 1
+  container_cgroup2=$TEST_FOLDER/cgroup2
+  mkdir "$container_cgroup2"
+  mount -t cgroup2 none "$container_cgroup2" || unavailable "the kernel has no cgroup2"
+fi
 container_root >/dev/null || unavailable "mmdebstrap could not make the containers' root file system"
 trap stop_containers EXIT

@@ -2,7 +2,7 @@
 # Containers of podman run on this machine, with crun and runc, with and without a user namespace, in the foreground
 # and in the background, and nothing of them is left.
 # run-as: root
-# timeout: 240
+# timeout: 600
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/container_lib.sh"
 

@@ -3,7 +3,6 @@
 # are made of the build folder's programs: `make deb` compiles anew and asks lintian.
 # run-as: root
 # serial: yes
-# timeout: 180
 #
 # Installed by dpkg itself, maintainer scripts and dependencies included, on this machine's own Debian: below an
 # overlay, of which nothing stays.

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # What fsync(2) on a mounted image is worth, for each FUSE program: the table of docs/fsync.md.
 # run-as: nobody root
-# timeout: 120
 . "$(dirname "$0")/lib.sh"
 require python3
 

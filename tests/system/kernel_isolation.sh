@@ -3,7 +3,7 @@
 # ISOLATION_ROUNDS: opens and binds in the race (100000: about a minute on two processors; it ends after 75 s).
 # run-as: root
 # serial: yes
-# timeout: 240
+# timeout: 600
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/loopfsd_lib.sh"
 require losetup mkfs.ext4 python3
@@ -61,7 +61,7 @@ all_done() {
   [ -z "$failed" ] || fail "failed:$failed"
 }
 count() { cat job.* | sed -n "s/.*[ :]\([0-9]*\) $1.*/\1/p" | paste -sd+ | sed 's/^$/0/'; }
-gone_within_a_second() { wait_for 1 none_bound; }
+gone_soon() { wait_for 1 none_bound; }
 
 echo "== the race"
 race() {
@@ -78,8 +78,8 @@ race() {
 race 15
 while [ $rounds -lt "$rounds_wanted" ] && [ $SECONDS -lt $((rounds_wanted * 3 / 4000)) ]; do race 15; done
 echo "$rounds rounds in $SECONDS s, $inside of them opens in a container"
-# A machine that has other things to do as well gets fewer done.
-[ $rounds -ge $((rounds_wanted / 4)) ] || fail "only $rounds of $rounds_wanted rounds"
+# A machine that is slow, or has other things to do, gets fewer done; with too few nothing is shown.
+[ $rounds -ge $((rounds_wanted / 100)) ] || fail "only $rounds of $rounds_wanted rounds"
 # As the machine's root, with handles; and from outside, through /proc/PID/root of the container.
 beside attack host open_race i a a-0.img a-1.img 8 open handle handle kept reopen bind ringlook ring
 host_process=
@@ -90,21 +90,26 @@ beside env OTHER_ROOT="$through" "$PROGRAMS/open_race" "$through" a - - 5 proc o
 beside attack 300000 open_race i b b-0.img b-1.img 8
 all_done
 # mount(2) opens the device, too.
-for owner in a b; do
-  mkdir -p place root-$owner
-  touch root-$owner/$owner
+has_ext4=
+! kernel_has ext4 || has_ext4=yes
+[ -n "$has_ext4" ] || echo "the kernel has no ext4: no mounts"
+mount_too() { # OWNER
+  local n
+  mkdir -p place "root-$1"
+  touch "root-$1/$1"
   for n in 0 1; do
-    truncate -s 4M fs-$owner-$n.img
-    mkfs.ext4 -q -d root-$owner fs-$owner-$n.img 2>/dev/null
+    truncate -s 4M "fs-$1-$n.img"
+    mkfs.ext4 -q -d "root-$1" "fs-$1-$n.img" 2>/dev/null
   done
-  beside attack host mount_race i $owner fs-$owner-0.img fs-$owner-1.img place 6
-done
+  beside attack host mount_race i "$1" "fs-$1-0.img" "fs-$1-1.img" place 6
+}
+for owner in a b; do [ -z "$has_ext4" ] || mount_too $owner; done
 all_done
 
 echo "== descriptors"
 beside attack 200000 stale_fds i a a-0.img a-1.img
 all_done
-gone_within_a_second
+gone_soon
 beside attack 200000 passed_fds give i shared/socket a-0.img
 beside "$PROGRAMS/container" 300000 "$PROGRAMS/passed_fds" take shared/socket b-0.img b-0
 beside attack 400000 configure_storm i c c-0.img c-1.img 8
@@ -144,19 +149,19 @@ beside attack 300000 latency i b-0.img 8 100
 all_done
 
 echo "== the end of an instance"
-gone_within_a_second
+gone_soon
 # shellcheck disable=SC2016 # for the inner shell
 container 200000 bash -ec '
   losetup "$PWD/i/loop0" a-0.img
   printf written | dd of=i/loop0 bs=1 seek=4096 conv=notrunc,fsync status=none
   umount i'
-gone_within_a_second
+gone_soon
 assert_eq "$(dd if=a-0.img bs=1 skip=4096 count=7 status=none)" written
 # shellcheck disable=SC2016 # for the inner shell
 container 200000 bash -ec '
   losetup "$PWD/i/loop0" a-0.img
   printf wrapped | dd of=i/loop0 bs=1 seek=4096 conv=notrunc,fsync status=none'
-gone_within_a_second
+gone_soon
 assert_eq "$(dd if=a-0.img bs=1 skip=4096 count=7 status=none)" wrapped
 # Kept by a program that outlives the mount, for as long as it does.
 mark a-0.img a-0
@@ -178,12 +183,13 @@ wait $pid || fail "$(cat shared/held)"
 exec 3>&-
 grep -q held shared/held || fail "$(cat shared/held)"
 [ "$number" -ge 400000 ] || fail "loop$number"
-gone_within_a_second
+gone_soon
 assert_eq "$(dd if=a-0.img bs=4096 skip=1 count=1 status=none | head -c 24)" "a-0;written after umount"
 # SIGKILL to all of it: bound, open, and a file system of it mounted by the machine's root.
-truncate -s 16M fs.img
-mkfs.ext4 -q fs.img
-cat >mounted.sh <<'IN'
+killed_with_a_mount() {
+  truncate -s 16M fs.img
+  mkfs.ext4 -q fs.img
+  cat >mounted.sh <<'IN'
 set -eu
 mkdir -p m
 losetup "$PWD/i/loop0" fs.img
@@ -194,20 +200,22 @@ exec 5<i/loop0
 echo up >up
 sleep 100
 IN
-"$PROGRAMS/container" host bash inside.sh bash mounted.sh &
-pid=$!
-wait_for 20 grep -q up up
-if none_bound; then fail "nothing is bound"; fi
-kill -KILL $pid
-wait $pid || true
-gone_within_a_second
-device=$(losetup -r -f --show "$PWD/fs.img")
-mkdir -p m
-mount -o ro,noload "$device" m || mount -o ro "$device" m
-content=$(cat m/file)
-umount m
-losetup -d "$device"
-assert_eq "$content" safe
+  "$PROGRAMS/container" host bash inside.sh bash mounted.sh &
+  pid=$!
+  wait_for 20 grep -q up up
+  if none_bound; then fail "nothing is bound"; fi
+  kill -KILL $pid
+  wait $pid || true
+  gone_soon
+  device=$(losetup -r -f --show "$PWD/fs.img")
+  mkdir -p m
+  mount -o ro,noload "$device" m || mount -o ro "$device" m
+  content=$(cat m/file)
+  umount m
+  losetup -d "$device"
+  assert_eq "$content" safe
+}
+[ -z "$has_ext4" ] || killed_with_a_mount
 
 assert_eq "$(server)" "$server_at_start" "the server of loopfsd was started again"
 no_devices() { ! compgen -G '/sys/block/loop4000*' >/dev/null; }

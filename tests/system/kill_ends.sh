@@ -2,7 +2,6 @@
 # Other ends than umount: the command leaves a file system mounted, the command is killed, the backing file shrinks
 # under a device, the disk is full.
 # run-as: nobody root
-# timeout: 90
 . "$(dirname "$0")/lib.sh"
 require losetup mkfs.ext4 fuse2fs e2fsck debugfs
 

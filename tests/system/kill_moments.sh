@@ -2,7 +2,6 @@
 # loopfs killed with SIGKILL at 30 moments of a day's work: within 12 s nothing runs and nothing is mounted, no
 # temporary file stays, and what was reported as synchronised is in the image.
 # run-as: nobody root
-# timeout: 150
 . "$(dirname "$0")/lib.sh"
 require losetup mkfs.ext4 fuse2fs e2fsck debugfs
 

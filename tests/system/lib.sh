@@ -42,6 +42,14 @@ require() {
   for tool; do command -v "$tool" >/dev/null || skip "$tool is not installed"; done
 }
 
+# kernel_has TYPE...: whether the machine's kernel mounts these file systems.
+kernel_has() {
+  local type
+  for type; do
+    grep -qw "$type" /proc/filesystems || { modprobe -q "$type" && grep -qw "$type" /proc/filesystems; } 2>/dev/null || return
+  done
+}
+
 fail() {
   echo "FAILED: $(caller_line): $*" >&2
   exit 1
@@ -73,9 +81,10 @@ assert_status() {
     "$(caller_line)" "$status" "$expected" "$*" "$output" >&2; exit 1; }
 }
 
-# wait_for SECONDS CMD...: until the command succeeds; fails the test at the deadline.
+# wait_for SECONDS CMD...: until the command succeeds; fails the test at the deadline. The seconds are those of a machine
+# that has nothing else to do; a slow or a busy one has four times as many.
 wait_for() {
-  local seconds=$1 deadline=$((SECONDS + $1))
+  local seconds=$(($1 * 4)) deadline=$((SECONDS + $1 * 4))
   shift
   until "$@" >/dev/null 2>&1; do
     [ $SECONDS -le $deadline ] || { echo "FAILED: $(caller_line): not within $seconds s: $*" >&2; exit 1; }
@@ -88,7 +97,7 @@ nothing_bound() { [ -z "$(losetup -a)" ]; }
 
 # sandbox [OPTION...] [--] CMD...: in a sandbox, under a deadline: nothing may hang.
 sandbox() {
-  timeout --kill-after=5 "${SANDBOX_SECONDS:-60}" "$LOOPFS" run "$@"
+  timeout --kill-after=5 "${SANDBOX_SECONDS:-180}" "$LOOPFS" run "$@"
 }
 
 # in_sandbox FUNCTION [ARG...]: a function of the calling script in a sandbox, strict, with all helpers at hand.

@@ -4,6 +4,7 @@ LOOPFSD=${LOOPFS%/*}/loopfsd
 MOUNT_LOOPFS=${LOOPFS%/*}/mount.loopfs
 for program in "$LOOPFSD" "$MOUNT_LOOPFS"; do [ -x "$program" ] || skip "$program is not built"; done
 [ -c /dev/loop-control ] || skip "no loop devices on this machine"
+! "$LOOPFS" doctor | grep -q 'loopfsd refuses this kernel' || skip "loopfsd refuses this kernel"
 SOCKET=$TEST_FOLDER/run/manager
 mkdir -p "$TEST_FOLDER/run"
 chmod 0755 "$TEST_FOLDER/run"

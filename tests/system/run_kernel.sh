@@ -3,7 +3,6 @@
 # FUSE programs for mounts, with the kernel's own by the configuration, and with none.
 # run-as: root
 # serial: yes
-# timeout: 180
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/loopfsd_lib.sh"
 require mkfs.ext4 fuse2fs sfdisk mkfs.vfat findmnt lsblk

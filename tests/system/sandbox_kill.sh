@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # loopfs killed with SIGKILL at any moment, set-up included: no process, no mount stays.
 # run-as: nobody root
-# timeout: 180
 . "$(dirname "$0")/lib.sh"
 
 mounts_before=$(wc -l </proc/self/mountinfo)

@@ -20,7 +20,7 @@ new() { tail -c +$((seen + 1)) screen | tr -d '\r'; }
 shows() { new | grep -qE -e "$1"; }
 # expect REGEX: waits for a line that matches and forgets what came before.
 expect() {
-  local deadline=$((SECONDS + 15))
+  local deadline=$((SECONDS + 60))
   until shows "$1"; do
     [ $SECONDS -lt $deadline ] || fail "no '$1' on the screen; since the last match: $(new)"
     read -r -t 0.02 <> <(:) || true

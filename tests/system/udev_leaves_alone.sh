@@ -160,8 +160,8 @@ all_of_ours_left_alone() {
 
 settled() {
   local before=$EPOCHSECONDS
-  udevadm settle --timeout=20 || fail "udev did not settle: $(tail -20 udevd.log)"
-  [ $((EPOCHSECONDS - before)) -le 10 ] || fail "udev took $((EPOCHSECONDS - before)) s to settle"
+  udevadm settle --timeout=60 || fail "udev did not settle: $(tail -20 udevd.log)"
+  [ $((EPOCHSECONDS - before)) -le 30 ] || fail "udev took $((EPOCHSECONDS - before)) s to settle"
 }
 
 lvm_by_hand() {
