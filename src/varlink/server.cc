@@ -165,6 +165,7 @@ void Server::begin(Channel channel, Peer peer, Admission admission) {
     connection.thread = std::thread([this, &connection] { serve(connection); });
   } catch (const std::system_error& error) {
     spdlog::warn("varlink: connection: thread: {}", error.what());
+    (void)close(connection.channel.release());
     connections_.pop_back();
   }
 }
