@@ -1,5 +1,6 @@
 #include "daemon/server.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
@@ -8,6 +9,7 @@
 
 #include <algorithm>
 
+#include "daemon/exit_status.h"
 #include "daemon/manager.h"
 #include "daemon/metrics.h"
 #include "daemon/service.h"
@@ -45,22 +47,25 @@ Result<Fd> listening_socket(std::vector<keeper::Item>& kept) {
   return fail(ENOENT, "the keeper has no listening socket");
 }
 
-Result<int> run(const ServerOptions& options) {
-  auto config = policy::Config::load(options.config);
-  if (!config) return propagate(config);
-  spdlog::set_level(spdlog::level::from_str(config->daemon().log_level));
-  for (const auto& warning : config->warnings()) spdlog::warn("{}", warning);
+void be_silent() {
+  const Fd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  ::dup2(null.get(), STDERR_FILENO);
+}
+
+Result<int> run(const ServerOptions& options, policy::Config config) {
+  spdlog::set_level(spdlog::level::from_str(config.daemon().log_level));
+  for (const auto& warning : config.warnings()) spdlog::warn("{}", warning);
   sys::raise_descriptor_limit();
   keeper::Store store{Fd(options.store)};
   auto kept = store.load();
   if (!kept) return propagate(kept);
   auto socket = listening_socket(*kept);
   if (!socket) return propagate(socket);
-  const std::string metrics_file = config->daemon().metrics;
-  const std::chrono::seconds metrics_interval(config->daemon().metrics_interval);
-  const size_t connections_per_user = config->limits().connections_per_user;
+  const std::string metrics_file = config.daemon().metrics;
+  const std::chrono::seconds metrics_interval(config.daemon().metrics_interval);
+  const size_t connections_per_user = config.limits().connections_per_user;
   auto manager = Manager::create(
-      {.config = std::move(*config), .devices = {.first = options.first_device}, .store = &store},
+      {.config = std::move(config), .devices = {.first = options.first_device}, .store = &store},
       std::move(*kept));
   if (!manager) return propagate(manager);
   auto server =
@@ -74,6 +79,7 @@ Result<int> run(const ServerOptions& options) {
   const MetricsFile metrics(metrics_file, metrics_interval, manager->get());
   if (auto told = store.ready(); !told) return propagate(told);
   spdlog::info("ready");
+  if (options.silent) be_silent();
   auto signal = wait_for_signal();
   if (!signal) return propagate(signal);
   (*server)->stop();
@@ -90,10 +96,15 @@ Result<int> run(const ServerOptions& options) {
 int serve(const ServerOptions& options) {
   spdlog::set_default_logger(spdlog::stderr_logger_mt("loopfsd"));
   block_signals();
-  auto status = run(options);
+  auto config = policy::Config::load(options.config);
+  if (!config) {
+    spdlog::critical("{}", config.error().message());
+    return keeper::kGiveUpStatus;
+  }
+  auto status = run(options, std::move(*config));
   if (status) return *status;
   spdlog::critical("{}", status.error().message());
-  return keeper::kGiveUpStatus;
+  return exit_status(status.error());
 }
 
 }  // namespace loopfs::daemon
