@@ -15,6 +15,7 @@
 #include "daemon/service.h"
 #include "keeper/keeper.h"
 #include "keeper/store.h"
+#include "kernel/number_lock.h"
 #include "sys/process.h"
 #include "varlink/server.h"
 
@@ -47,6 +48,22 @@ Result<Fd> listening_socket(std::vector<keeper::Item>& kept) {
   return fail(ENOENT, "the keeper has no listening socket");
 }
 
+// Before anything is done with a device. An earlier server's lock is the keeper's, and so is ours for the next.
+Result<Fd> lock_numbers(const kernel::DevicePool::Options& numbers, std::vector<keeper::Item>& kept,
+                        keeper::Store& store) {
+  constexpr const char* kItem = "numbers";
+  Fd earlier;
+  for (keeper::Item& item : kept) {
+    if (item.name == kItem && !item.fds.empty()) earlier = std::move(item.fds.front());
+  }
+  const bool is_kept = earlier.valid();
+  auto lock = kernel::lock_numbers(numbers, std::move(earlier));
+  if (!lock || is_kept) return lock;
+  const int fd = lock->get();
+  if (auto put = store.put(kItem, {}, std::span(&fd, 1)); !put) return propagate(put);
+  return lock;
+}
+
 void be_silent() {
   const Fd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
   ::dup2(null.get(), STDERR_FILENO);
@@ -61,12 +78,14 @@ Result<int> run(const ServerOptions& options, policy::Config config) {
   if (!kept) return propagate(kept);
   auto socket = listening_socket(*kept);
   if (!socket) return propagate(socket);
+  const kernel::DevicePool::Options devices{.first = options.first_device};
+  const auto numbers = lock_numbers(devices, *kept, store);  // held as long as we serve
+  if (!numbers) return propagate(numbers);
   const std::string metrics_file = config.daemon().metrics;
   const std::chrono::seconds metrics_interval(config.daemon().metrics_interval);
   const size_t connections_per_user = config.limits().connections_per_user;
-  auto manager = Manager::create(
-      {.config = std::move(config), .devices = {.first = options.first_device}, .store = &store},
-      std::move(*kept));
+  auto manager =
+      Manager::create({.config = std::move(config), .devices = devices, .store = &store}, std::move(*kept));
   if (!manager) return propagate(manager);
   auto server =
       varlink::Server::create({.socket = std::move(*socket),
