@@ -193,6 +193,10 @@ Finding judge_loop_control(const DaemonFacts& facts) {
 Finding judge_last_close(const DaemonFacts& facts) {
   constexpr const char* kSubject = "clearing in use";
   if (!facts.clears_at_last_close) {
+    if (facts.clears_error == EAGAIN) {
+      return {State::kAside, kSubject, "cannot be told: somebody else has each new loop device open",
+              "try again"};
+    }
     return {State::kAside, kSubject,
             facts.clears_error != 0 ? "not tried: " + text_of(facts.clears_error)
                                     : "not tried: see /dev/loop-control",

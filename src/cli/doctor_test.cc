@@ -166,6 +166,8 @@ TEST(Doctor, ADaemonThatDoesNotAnswer) {
   facts.daemon = {.socket = "/s", .connect = EACCES, .clears_at_last_close = false};
   EXPECT_EQ(about(facts, "loopfsd").detail, "'/s': Permission denied");
   expect(facts, "clearing in use", State::kAside, "6.11");
+  facts.daemon = {.socket = "/s", .clears_error = EAGAIN};
+  expect(facts, "clearing in use", State::kAside, "try again");
 }
 
 }  // namespace

@@ -4,15 +4,18 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <optional>
 #include <string_view>
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "daemon/exit_status.h"
 #include "keeper/keeper.h"
 #include "policy/config.h"
 
@@ -56,15 +59,54 @@ Result<Fd> make_socket(const std::string& path) {
   return socket;
 }
 
-// The parent ends at once; the daemon is a session of its own, with nothing to read or write.
-Result<bool> go_to_background() {
+void write_nowhere(std::initializer_list<int> fds) {
+  const Fd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  for (const int fd : fds) ::dup2(null.get(), fd);
+}
+
+// The status of the daemon, if it ends before it serves; else 0.
+int wait_for_daemon(pid_t pid, const Fd& served) {
+  char byte = 0;
+  ssize_t length = 0;
+  while ((length = ::read(served.get(), &byte, 1)) < 0 && errno == EINTR) {
+  }
+  if (length == 1) return 0;
+  int status = 0;
+  while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+// The daemon is a session of its own, with nothing to read, and nothing to write to once it serves. For it: where to say
+// that it does. For the parent: with what status it ends.
+struct Background {
+  std::optional<int> status;
+  Fd serves;
+};
+Result<Background> go_to_background() {
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) return errno_fail("pipe");
+  Fd served(ends[0]), serves(ends[1]);
   const pid_t pid = ::fork();
   if (pid < 0) return errno_fail("fork");
-  if (pid > 0) return true;
+  if (pid > 0) {
+    serves.reset();
+    return Background{wait_for_daemon(pid, served), {}};
+  }
   ::setsid();
-  const Fd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
-  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) ::dup2(null.get(), fd);
-  return false;
+  write_nowhere({STDIN_FILENO, STDOUT_FILENO});
+  return Background{std::nullopt, std::move(serves)};
+}
+
+// A newer binary at the same path is what a restart is to run.
+Result<std::string> own_program() {
+  std::error_code error;
+  const auto program = std::filesystem::read_symlink("/proc/self/exe", error);
+  if (error) return fail(error.value(), "read '/proc/self/exe'");
+  std::string name = program.string();
+  if (constexpr std::string_view kDeleted = " (deleted)"; name.ends_with(kDeleted))
+    name.resize(name.size() - kDeleted.size());
+  return name;
 }
 
 Result<int> run(const KeepOptions& options) {
@@ -79,20 +121,24 @@ Result<int> run(const KeepOptions& options) {
     if (!made) return propagate(made);
     socket = std::move(*made);
   }
-  if (!options.foreground && std::getenv("NOTIFY_SOCKET") == nullptr) {
-    auto parent = go_to_background();
-    if (!parent) return propagate(parent);
-    if (*parent) return 0;
-  }
   keeper::Options keeping;
-  std::error_code error;
-  const auto program = std::filesystem::read_symlink("/proc/self/exe", error);
-  if (error) return fail(error.value(), "read '/proc/self/exe'");
-  // A newer binary at the same path is what a restart is to run.
-  std::string name = program.string();
-  if (constexpr std::string_view kDeleted = " (deleted)"; name.ends_with(kDeleted))
-    name.resize(name.size() - kDeleted.size());
-  keeping.server_command = {name, "--store", "{fd}", "--first-device", std::to_string(options.first_device)};
+  const auto program = own_program();
+  if (!program) return propagate(program);
+  keeping.server_command = {*program, "--store", "{fd}", "--first-device",
+                            std::to_string(options.first_device)};
+  Background background;
+  if (!options.foreground && std::getenv("NOTIFY_SOCKET") == nullptr) {
+    auto gone = go_to_background();
+    if (!gone) return propagate(gone);
+    if (gone->status) return *gone->status;
+    background = std::move(*gone);
+    keeping.server_command.emplace_back("--silent");
+    keeping.ready = [&background] {
+      (void)!::write(background.serves.get(), "", 1);
+      background.serves.reset();
+      write_nowhere({STDERR_FILENO});
+    };
+  }
   if (!options.config.empty()) {
     keeping.server_command.insert(keeping.server_command.end(),
                                   {"--config", std::filesystem::absolute(options.config).string()});
@@ -111,7 +157,7 @@ int keep(const KeepOptions& options) {
   auto status = run(options);
   if (status) return *status;
   report(status.error().message());
-  return 1;
+  return exit_status(status.error());
 }
 
 }  // namespace loopfs::daemon

@@ -14,7 +14,8 @@ struct KeepOptions {
   bool foreground = false;
 };
 
-// Returns the exit status. Without `foreground` the calling process returns 0 as soon as the daemon listens.
+// Returns the exit status. Without `foreground` the calling process returns as soon as the daemon serves, with 0, or with
+// its status if that ends before. Until then the daemon writes to the caller's standard error.
 int keep(const KeepOptions& options);
 
 }  // namespace loopfs::daemon

@@ -4,6 +4,7 @@
 
 #include "daemon/keep.h"
 #include "daemon/server.h"
+#include "kernel/device_pool.h"
 #include "kernel/partition_worker.h"
 
 int main(int argc, char** argv) {
@@ -19,12 +20,14 @@ int main(int argc, char** argv) {
   app.add_option("--socket", keep.socket, "Listen here in place of the configured path")->type_name("PATH");
   app.add_option("--first-device", keep.first_device, "Make kernel loop devices from this number on")
       ->type_name("N")
-      ->check(CLI::Range(64U, 944480U));  // room for the pool's 100000 and the numbers of free devices
+      ->check(CLI::Range(
+          64U, loopfs::kernel::DevicePool::kEndOfPools - loopfs::kernel::DevicePool::kDefaultCount));
   app.add_option("--pid-file", keep.pid_file, "Keep the daemon's process number in this file")
       ->type_name("FILE");
   app.add_flag("--foreground", keep.foreground, "Stay in the foreground, and log to standard error");
   // Of the keeper for its server.
   app.add_option("--store", server.store)->group("");
+  app.add_flag("--silent", server.silent)->group("");
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {

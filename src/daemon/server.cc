@@ -1,5 +1,6 @@
 #include "daemon/server.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
@@ -9,11 +10,13 @@
 #include <algorithm>
 
 #include "daemon/admission.h"
+#include "daemon/exit_status.h"
 #include "daemon/manager.h"
 #include "daemon/metrics.h"
 #include "daemon/service.h"
 #include "keeper/keeper.h"
 #include "keeper/store.h"
+#include "kernel/number_lock.h"
 #include "porter/porters.h"
 #include "sys/process.h"
 #include "varlink/server.h"
@@ -47,11 +50,31 @@ Result<Fd> listening_socket(std::vector<keeper::Item>& kept) {
   return fail(ENOENT, "the keeper has no listening socket");
 }
 
-Result<int> run(const ServerOptions& options, std::unique_ptr<porter::ForkServer> forks) {
-  auto config = policy::Config::load(options.config);
-  if (!config) return propagate(config);
-  spdlog::set_level(spdlog::level::from_str(config->daemon().log_level));
-  for (const auto& warning : config->warnings()) spdlog::warn("{}", warning);
+// Before anything is done with a device. An earlier server's lock is the keeper's, and so is ours for the next.
+Result<Fd> lock_numbers(const kernel::DevicePool::Options& numbers, std::vector<keeper::Item>& kept,
+                        keeper::Store& store) {
+  constexpr const char* kItem = "numbers";
+  Fd earlier;
+  for (keeper::Item& item : kept) {
+    if (item.name == kItem && !item.fds.empty()) earlier = std::move(item.fds.front());
+  }
+  const bool is_kept = earlier.valid();
+  auto lock = kernel::lock_numbers(numbers, std::move(earlier));
+  if (!lock || is_kept) return lock;
+  const int fd = lock->get();
+  if (auto put = store.put(kItem, {}, std::span(&fd, 1)); !put) return propagate(put);
+  return lock;
+}
+
+void be_silent() {
+  const Fd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  ::dup2(null.get(), STDERR_FILENO);
+}
+
+Result<int> run(const ServerOptions& options, policy::Config config,
+                std::unique_ptr<porter::ForkServer> forks) {
+  spdlog::set_level(spdlog::level::from_str(config.daemon().log_level));
+  for (const auto& warning : config.warnings()) spdlog::warn("{}", warning);
   sys::raise_descriptor_limit();
   keeper::Store store{Fd(options.store)};
   porter::Porters porters(std::move(forks));
@@ -59,13 +82,14 @@ Result<int> run(const ServerOptions& options, std::unique_ptr<porter::ForkServer
   if (!kept) return propagate(kept);
   auto socket = listening_socket(*kept);
   if (!socket) return propagate(socket);
-  const std::string metrics_file = config->daemon().metrics;
-  const std::chrono::seconds metrics_interval(config->daemon().metrics_interval);
-  auto manager = Manager::create({.config = std::move(*config),
-                                  .devices = {.first = options.first_device},
-                                  .store = &store,
-                                  .porters = &porters},
-                                 std::move(*kept));
+  const kernel::DevicePool::Options devices{.first = options.first_device};
+  const auto numbers = lock_numbers(devices, *kept, store);  // held as long as we serve
+  if (!numbers) return propagate(numbers);
+  const std::string metrics_file = config.daemon().metrics;
+  const std::chrono::seconds metrics_interval(config.daemon().metrics_interval);
+  auto manager =
+      Manager::create({.config = std::move(config), .devices = devices, .store = &store, .porters = &porters},
+                      std::move(*kept));
   if (!manager) return propagate(manager);
   auto server =
       varlink::Server::create({.socket = std::move(*socket),
@@ -78,6 +102,7 @@ Result<int> run(const ServerOptions& options, std::unique_ptr<porter::ForkServer
   const MetricsFile metrics(metrics_file, metrics_interval, manager->get());
   if (auto told = store.ready(); !told) return propagate(told);
   spdlog::info("ready");
+  if (options.silent) be_silent();
   auto signal = wait_for_signal();
   if (!signal) return propagate(signal);
   const bool all_answered = (*server)->stop(kPatience);
@@ -96,10 +121,15 @@ int serve(const ServerOptions& options) {
   auto forks = porter::ForkServer::start();
   spdlog::set_default_logger(spdlog::stderr_logger_mt("loopfsd"));
   block_signals();
-  auto status = forks ? run(options, std::move(*forks)) : Result<int>(propagate(forks));
+  auto config = policy::Config::load(options.config);
+  if (!config) {
+    spdlog::critical("{}", config.error().message());
+    return keeper::kGiveUpStatus;
+  }
+  auto status = forks ? run(options, std::move(*config), std::move(*forks)) : Result<int>(propagate(forks));
   if (status) return *status;
   spdlog::critical("{}", status.error().message());
-  return keeper::kGiveUpStatus;
+  return exit_status(status.error());
 }
 
 }  // namespace loopfs::daemon

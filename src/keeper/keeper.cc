@@ -378,7 +378,7 @@ Result<void> Keeper::perform(const Note& request, std::vector<Fd>& fds) {
       return {};
     }
     case Act::kReady:
-      ever_ready_ = true;
+      if (!std::exchange(ever_ready_, true) && options_.ready) options_.ready();
       notifier_.send(fmt::format("READY=1\nMAINPID={}", ::getpid()));
       return {};
     default:

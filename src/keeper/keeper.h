@@ -16,7 +16,8 @@ namespace loopfs::keeper {
 // The server's exit status for "start the program again, it may be a newer one": EX_TEMPFAIL of sysexits.h.
 inline constexpr int kReplaceStatus = 75;
 
-// And the one for "it makes no sense to start me again" (EX_CONFIG), heeded as long as none has been ready.
+// And the one for "it makes no sense to start me again" (EX_CONFIG), heeded as long as none has been ready. With any other
+// status it is started again.
 inline constexpr int kGiveUpStatus = 78;
 
 struct Bounds {
@@ -35,6 +36,7 @@ struct Options {
   std::vector<Fd> inherited;  // at most 8, for the server: the fds of item "listen"
   Bounds bounds;
   std::function<void(const std::string&)> report;  // a line about what happens
+  std::function<void()> ready;                     // called once: a server serves; may be unset
   std::string pid_file;                            // has the keeper's pid while it runs; empty: none
 };
 

@@ -15,7 +15,7 @@ constexpr size_t kRemovers = 32;  // at once: a removal mostly waits, for the ke
 }  // namespace
 
 Result<std::unique_ptr<DevicePool>> DevicePool::create(const Options& options) {
-  if (options.count == 0 || options.first >= kEndOfNumbers || options.count > kEndOfNumbers - options.first) {
+  if (options.count == 0 || options.first >= kEndOfPools || options.count > kEndOfPools - options.first) {
     return fail(EINVAL, "loop devices {} to {}", options.first, uint64_t{options.first} + options.count);
   }
   auto control = sys::open_loop_control();

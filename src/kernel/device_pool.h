@@ -22,11 +22,16 @@ namespace loopfs::kernel {
 class DevicePool {
  public:
   // Numbers from here on are never those of kernel devices.
-  static constexpr uint32_t kEndOfNumbers = sys::kLoopNumbers - instance::kMostDevices;
+  static constexpr uint32_t kEndOfNumbers = sys::kEndOfLoopDevices;
+  static_assert(sys::kLoopNumbers - kEndOfNumbers == instance::kMostDevices);
+  // And no pool has numbers from here on.
+  static constexpr uint32_t kEndOfPools = kEndOfNumbers - sys::kLoopDevicesToTry;
+
+  static constexpr uint32_t kDefaultCount = 100000;
 
   struct Options {
     uint32_t first = 100000;
-    uint32_t count = 100000;
+    uint32_t count = kDefaultCount;
     unsigned spares = 16;  // unbound devices kept for later: making and removing one takes 50 ms
   };
   static Result<std::unique_ptr<DevicePool>> create(const Options& options);

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <vector>
 
 #include "sys/loop_device.h"
 #include "sys/loop_probe.h"
@@ -23,27 +24,58 @@ std::array<unsigned char, 512> one_partition() {
   return sector;
 }
 
-}  // namespace
-
-Result<KernelFeatures> probe_kernel(DevicePool& pool) {
-  const Fd image(::memfd_create("loopfs-probe", MFD_CLOEXEC));
+Result<Fd> make_image() {
+  Fd image(::memfd_create("loopfs-probe", MFD_CLOEXEC));
   const auto sector = one_partition();
   if (!image.valid() || ::ftruncate(image.get(), 1 << 20) != 0 ||
       ::pwrite(image.get(), sector.data(), sector.size(), 0) != static_cast<ssize_t>(sector.size())) {
     return errno_fail("make an image");
   }
-  auto claim = pool.take(O_RDONLY);
-  if (!claim) return propagate(claim);
+  return image;
+}
+
+// Sees on the way whether the kernel finds partitions.
+class Probe final : public sys::KernelProbeDevice {
+ public:
+  Probe(const DevicePool::Claim& claim, const loop_config& config, bool* reads_partitions)
+      : KernelProbeDevice(claim.device.get(), config),
+        number_(claim.number),
+        reads_partitions_(reads_partitions) {}
+  Result<void> bind() override {
+    auto bound = KernelProbeDevice::bind();
+    if (bound && !sys::loop_partition_numbers(number_).empty()) *reads_partitions_ = true;
+    return bound;
+  }
+
+ private:
+  const uint32_t number_;
+  bool* const reads_partitions_;
+};
+
+}  // namespace
+
+Result<KernelFeatures> probe_kernel(DevicePool& pool) {
+  const auto image = make_image();
+  if (!image) return propagate(image);
   loop_config config{};
-  config.fd = static_cast<uint32_t>(image.get());
+  config.fd = static_cast<uint32_t>(image->get());
   config.info.lo_flags = LO_FLAGS_PARTSCAN | LO_FLAGS_READ_ONLY;
-  const int device = claim->device.get();
-  if (auto bound = sys::configure_loop_device(device, config); !bound) return propagate(bound);
   KernelFeatures features;
-  features.reads_partitions = !sys::loop_partition_numbers(claim->number).empty();
-  features.clears_at_last_close = sys::clears_at_last_close(device, config).value_or(false);
-  claim->device.reset();
-  pool.give_back(claim->number);
+  std::vector<uint32_t> used;  // given back at the end only, so that each try has another
+  const auto attempt = [&](const std::function<void()>& settle) -> Result<sys::LastClose> {
+    const auto claim = pool.take(O_RDONLY);
+    if (!claim) return propagate(claim);
+    used.push_back(claim->number);
+    settle();
+    Probe device(*claim, config, &features.reads_partitions);
+    return sys::try_last_close(device);
+  };
+  const auto clears = sys::clears_at_last_close(attempt, sys::patient_pause());
+  for (const uint32_t number : used) {
+    if (!sys::loop_facts(number)) pool.give_back(number);  // else it is bound until somebody else closes it
+  }
+  if (!clears) return propagate(clears);
+  features.clears_at_last_close = *clears;
   return features;
 }
 

@@ -14,7 +14,7 @@ struct KernelFeatures {
   bool reads_partitions = false;
 };
 
-// Errors: no device can be had or bound.
+// Errors: no device can be had or bound; EAGAIN it cannot be told now, since others have each new device open.
 Result<KernelFeatures> probe_kernel(DevicePool& pool);
 
 }  // namespace loopfs::kernel

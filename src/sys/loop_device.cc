@@ -60,7 +60,7 @@ std::string uevent_value(const std::string& uevent, const std::string& key) {
 }  // namespace
 
 Result<Fd> open_loop_control() {
-  Fd control(::open("/dev/loop-control", O_RDWR | O_CLOEXEC));
+  Fd control(::openat(device_directory(), "loop-control", O_RDWR | O_CLOEXEC));
   if (!control.valid()) return errno_fail("open '/dev/loop-control'");
   return control;
 }

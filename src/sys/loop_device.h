@@ -16,7 +16,12 @@
 namespace loopfs::sys {
 
 constexpr uint32_t kLoopNumbers = 1 << 20;  // a kernel loop device's number is below this
+// From here on we make none: these numbers are shown as those of free devices (DevicePool::kEndOfNumbers).
+constexpr uint32_t kEndOfLoopDevices = kLoopNumbers - 4096;
+// The last ones below are to try something on (probe_clears_at_last_close).
+constexpr uint32_t kLoopDevicesToTry = 64;
 
+// The kernel's own node, as all nodes here: of devtmpfs, whatever /dev is in this mount namespace.
 Result<Fd> open_loop_control();
 
 // LOOP_CTL_ADD. Errors: EEXIST.

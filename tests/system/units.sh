@@ -75,6 +75,10 @@ wait
 echo "started again: $(systemctl show --property NRestarts --value loopfsd.service)"
 systemctl stop loopfsd.service loopfsd.socket
 echo "stopped: $(systemctl show --property Result --value loopfsd.service)"
+mkdir -p /etc/loopfs
+echo 'nonsense = 1' >/etc/loopfs/loopfs.toml
+systemctl start loopfsd.service 2>/dev/null || true
+echo "a wrong configuration: $(systemctl show --property ActiveState,ExecMainStatus,NRestarts loopfsd.service | paste -sd ' ')"
 echo "end"
 systemctl exit 0
 EOF
@@ -189,4 +193,5 @@ service: active
 free: 0
 started again: 0
 stopped: success
+a wrong configuration: NRestarts=0 ExecMainStatus=78 ActiveState=failed
 end"
