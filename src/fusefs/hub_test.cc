@@ -2,14 +2,13 @@
 
 #include <gtest/gtest.h>
 #include <poll.h>
-#include <sched.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <atomic>
-#include <thread>
 #include <vector>
+
+#include "fusefs/slow_threads.h"
 
 namespace loopfs::fusefs {
 namespace {
@@ -39,41 +38,15 @@ struct Channel {
   Fd kernel, server;
 };
 
-// Of the calling thread and those that it starts.
-class OneProcessor {
- public:
-  OneProcessor() {
-    ::sched_getaffinity(0, sizeof before_, &before_);
-    cpu_set_t here;
-    CPU_ZERO(&here);
-    CPU_SET(::sched_getcpu(), &here);
-    ::sched_setaffinity(0, sizeof here, &here);
-  }
-  ~OneProcessor() { ::sched_setaffinity(0, sizeof before_, &before_); }
-  OneProcessor(const OneProcessor&) = delete;
-  OneProcessor& operator=(const OneProcessor&) = delete;
-
- private:
-  cpu_set_t before_;
-};
-
-// Its threads have a low priority: whoever they wake on their processor runs before they go on.
-std::unique_ptr<Hub> hub_of_slow_threads(base::Threads& threads) {
-  std::unique_ptr<Hub> hub;
-  std::thread([&] {
-    ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), 19);
-    auto made = Hub::create(&threads);
-    if (made) hub = std::move(*made);
-  }).join();
-  return hub;
-}
-
 // The end of an instance: no more is read from its channel, its lane is drained, and then it is destroyed.
 TEST(Hub, WhatHasBeenReadIsOnTheLaneWhenRemoveReturns) {
   const OneProcessor one;
   for (int round = 0; round < 20; ++round) {
     base::Threads threads(8);
-    const auto hub = hub_of_slow_threads(threads);
+    std::unique_ptr<Hub> hub;
+    with_slow_threads([&] {
+      if (auto made = Hub::create(&threads)) hub = std::move(*made);
+    });
     ASSERT_TRUE(hub);
     const Channel channel;
     const auto lane = base::Lane::create(&threads, 2);

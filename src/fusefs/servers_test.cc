@@ -163,10 +163,14 @@ TEST(SandboxServer, HasThePagesCachedAndLargeRequests) {
   Sandbox server;
   EXPECT_EQ(server.kernel.begin().as<fuse_init_out>().max_write, 1u << 20);
   const uint64_t inode = inode_number({NodeId::of_device(0), Flavour::kFile});
-  EXPECT_EQ(server.kernel.ask(FUSE_OPEN, inode, fuse_open_in{}).as<fuse_open_out>().open_flags, 0u);
-  EXPECT_EQ(
-      server.kernel.ask(FUSE_OPEN, inode, fuse_open_in{.flags = O_DIRECT}).as<fuse_open_out>().open_flags,
-      unsigned{FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES});
+  for (const auto& [mode, flags] :
+       {std::pair(O_RDONLY, 0), std::pair(O_DIRECT, FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES)}) {
+    const auto opened =
+        server.kernel.ask(FUSE_OPEN, inode, fuse_open_in{.flags = static_cast<uint32_t>(mode)})
+            .as<fuse_open_out>();
+    EXPECT_EQ(opened.open_flags, static_cast<uint32_t>(flags));
+    EXPECT_EQ(server.kernel.ask(FUSE_RELEASE, inode, fuse_release_in{.fh = opened.fh}).error, 0);
+  }
 }
 
 TEST(SandboxServer, ShowsADeviceToWhoIsOutOfSight) {

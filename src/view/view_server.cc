@@ -108,8 +108,9 @@ void open(fuse_req_t request, fuse_ino_t inode, fuse_file_info* file) {
 
 void read(fuse_req_t request, fuse_ino_t, size_t size, off_t offset, fuse_file_info* file) {
   const auto& text = *reinterpret_cast<const std::string*>(file->fh);
-  const size_t start = std::min(static_cast<size_t>(offset), text.size());
-  fuse_reply_buf(request, text.data() + start, std::min(size, text.size() - start));
+  // A copy: once the kernel has the answer, its RELEASE may come to another thread before this one is back.
+  const std::string part = text.substr(std::min(static_cast<size_t>(offset), text.size()), size);
+  fuse_reply_buf(request, part.data(), part.size());
 }
 
 void release(fuse_req_t request, fuse_ino_t, fuse_file_info* file) {
