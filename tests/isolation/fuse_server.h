@@ -13,12 +13,11 @@
 
 #include "attack.h"
 
-// It answers, until it is mute, what is needed to open "f"; what it does not know it says ENOSYS to, but for FLUSH and
-// WRITE if it is not to: the kernel would not ask again.
+// It answers, until it is mute, what is needed to open "f"; what it does not know it says ENOSYS to.
 struct Fuse {
   // Of both processes.
   struct Shared {
-    std::atomic<bool> keeps_flush{false};  // FLUSH, WRITE and READ get no answer
+    std::atomic<uint32_t> kept{0};  // requests of this kind get no answer
     std::atomic<bool> mute{false};
     std::atomic<unsigned> asked{0};  // what was kept waiting
   };
@@ -81,8 +80,12 @@ struct Fuse {
         out.st.bsize = out.st.frsize = 4096;
         out.st.namelen = 255;
         answer(head.unique, 0, &out, sizeof out);
-      } else if (shared.keeps_flush &&
-                 (head.opcode == FUSE_FLUSH || head.opcode == FUSE_WRITE || head.opcode == FUSE_READ)) {
+      } else if (head.opcode == FUSE_READ && shared.kept != FUSE_READ) {
+        static const char zeros[65536] = {};
+        fuse_read_in in;
+        memcpy(&in, buffer + sizeof head, sizeof in);
+        answer(head.unique, 0, zeros, in.size < sizeof zeros ? in.size : sizeof zeros);
+      } else if (head.opcode == shared.kept) {
         ++shared.asked;
       } else if (head.opcode != FUSE_FORGET && head.opcode != FUSE_BATCH_FORGET) {
         answer(head.unique, ENOSYS, nullptr, 0);

@@ -2,7 +2,8 @@
 //   stuck WAY DIRECTORY FOLDER FILE     DIRECTORY's max is 12 at least; FOLDER is writable; FILE can be bound
 // Ways:
 //   flush    a file of a FUSE file system as backing file, whose close(2) its server never answers
-//   memory   the argument of LOOP_CONFIGURE is in a mapping of such a file, whose READ is never answered
+//   memory   the argument of LOOP_CONFIGURE is in a mapping of such a file, whose READ is never answered. Not in a user
+//            namespace: there the kernel refuses to ask for somebody from outside
 //   nodes    the instance's own nodes as backing files, more of them at once than it has threads
 //   exec     execve(2) that never ends, of a thread that has just been led to a device, and has a page of such a file
 // Prints "stuck" when it is, and stays so until it is killed; "nodes" ends, if it got its answers.
@@ -28,9 +29,10 @@ int open_node(unsigned number) {
   return fd;
 }
 
-Fuse& silent_server() {
+// Requests of the kind `kept` it does not answer.
+Fuse& silent_server(uint32_t kept) {
   static Fuse fuse;
-  fuse.shared.keeps_flush = true;
+  fuse.shared.kept = kept;
   if (!fuse.start(g_folder + "/silent")) cannot("no FUSE in a user namespace");
   return fuse;
 }
@@ -51,7 +53,7 @@ void beside(const std::function<void()>& act) {
 }
 
 void flush() {
-  Fuse& fuse = silent_server();
+  Fuse& fuse = silent_server(FUSE_FLUSH);
   const int file = open((fuse.place + "/f").c_str(), O_RDWR | O_CLOEXEC);
   if (file < 0) broken("open the silent file");
   std::atomic<unsigned> answers{0};
@@ -65,7 +67,7 @@ void flush() {
 }
 
 void memory() {
-  Fuse& fuse = silent_server();
+  Fuse& fuse = silent_server(FUSE_READ);
   const int file = open((fuse.place + "/f").c_str(), O_RDWR | O_CLOEXEC);
   void* page = mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
   if (page == MAP_FAILED) broken("map the silent file");
@@ -95,7 +97,7 @@ void exec() {
   if (const int error = configure(loop, file)) errno = error, broken("LOOP_CONFIGURE");
   const std::string path = node(g_directory, 0);
   if (mount("/bin/true", path.c_str(), nullptr, MS_BIND, nullptr) != 0) broken("bind over loop0");
-  Fuse& fuse = silent_server();
+  Fuse& fuse = silent_server(FUSE_WRITE);
   if (fork() == 0) {
     const int silent = open((fuse.place + "/f").c_str(), O_RDWR | O_CLOEXEC);
     char* page = static_cast<char*>(mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, silent, 0));
@@ -104,7 +106,7 @@ void exec() {
     execl(path.c_str(), "true", nullptr);
     broken("exec %s", path.c_str());
   }
-  stay([&] { return fuse.shared.asked > 1; });
+  stay([&] { return fuse.shared.asked > 0; });
 }
 
 }  // namespace

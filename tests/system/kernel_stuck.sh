@@ -39,7 +39,9 @@ replace_server() {
 for way in flush memory exec; do
   echo "== $way"
   mkdir -m 0777 "folder-$way"
-  "$PROGRAMS/container" 200000 bash inside.sh "$PROGRAMS/stuck" $way i "folder-$way" a.img >"$way.log" 2>&1 &
+  user=200000
+  [ $way != memory ] || user=host
+  "$PROGRAMS/container" $user bash inside.sh "$PROGRAMS/stuck" $way i "folder-$way" a.img >"$way.log" 2>&1 &
   container=$!
   ended() { [ ! -e /proc/$container ] || grep -q '^State:.Z' /proc/$container/status; }
   stuck_or_ended() { grep -qx stuck "$way.log" || ended; }
