@@ -6,7 +6,7 @@
 #include <linux/hdreg.h>
 #include <linux/loop.h>
 
-#include <map>
+#include <array>
 #include <memory>
 #include <set>
 #include <vector>
@@ -60,10 +60,10 @@ class Run {
 
   void step() {
     using Act = void (Run::*)();
-    static constexpr Act kActs[] = {&Run::open,   &Run::ioctl,       &Run::ioctl,  &Run::ioctl,
-                                    &Run::bind,   &Run::read,        &Run::write,  &Run::allocate,
-                                    &Run::close,  &Run::change_file, &Run::rights, &Run::hold,
-                                    &Run::unlink, &Run::attributes,  &Run::edit};
+    static constexpr Act kActs[] = {
+        &Run::open,   &Run::ioctl,      &Run::ioctl, &Run::ioctl,       &Run::bind,    &Run::read,
+        &Run::write,  &Run::allocate,   &Run::close, &Run::change_file, &Run::rights,  &Run::hold,
+        &Run::unlink, &Run::attributes, &Run::edit,  &Run::range,       &Run::settings};
     (this->*input_.one_of(kActs))();
   }
 
@@ -162,11 +162,34 @@ class Run {
     if ((bits & 128) != 0) config.info.lo_flags |= LO_FLAGS_DIRECT_IO;
     config.info.lo_offset = input_.byte() * uint64_t{512};
     config.info.lo_sizelimit = input_.byte() * uint64_t{512};
-    Input memory(reinterpret_cast<const uint8_t*>(&config), sizeof config);
+    call_honestly(*opened, LOOP_CONFIGURE, config);
+  }
+
+  // With an argument that is what it seems.
+  template <typename T>
+  void call_honestly(OpenNode& opened, unsigned command, const T& argument) {
+    Input memory(reinterpret_cast<const uint8_t*>(&argument), sizeof argument);
     LyingCaller honest(memory, files_);
     honest.sys_admin = caller_.sys_admin;
-    engine::IoctlRequest request{.command = LOOP_CONFIGURE, .argument = kAddress};
-    (void)opened->ioctl(request, honest);
+    engine::IoctlRequest request{.command = command, .argument = kAddress};
+    (void)opened.ioctl(request, honest);
+  }
+
+  // Discard and zero-out of what may be a range of the device.
+  void range() {
+    OpenNode* opened = handle();
+    const unsigned command = input_.below(2) == 0 ? BLKDISCARD : BLKZEROOUT;
+    const std::array<uint64_t, 2> range{offset(), offset()};
+    if (opened != nullptr) call_honestly(*opened, command, range);
+  }
+
+  void settings() {
+    OpenNode* opened = handle();
+    loop_info64 info{};
+    info.lo_offset = offset();
+    info.lo_sizelimit = offset();
+    info.lo_flags = input_.byte() & 0x1d;
+    if (opened != nullptr) call_honestly(*opened, LOOP_SET_STATUS64, info);
   }
 
   // BLKPG with numbers that may go together.
@@ -182,11 +205,7 @@ class Run {
     memory.partition.pno = static_cast<int>(input_.below(9));
     memory.partition.start = input_.byte() * 512LL;
     memory.partition.length = input_.byte() * 512LL;
-    Input bytes(reinterpret_cast<const uint8_t*>(&memory), sizeof memory);
-    LyingCaller honest(bytes, files_);
-    honest.sys_admin = caller_.sys_admin;
-    engine::IoctlRequest request{.command = BLKPG, .argument = kAddress};
-    (void)opened->ioctl(request, honest);
+    call_honestly(*opened, BLKPG, memory);
   }
 
   uint64_t offset() {

@@ -26,6 +26,7 @@ class Files {
 
   Files() {
     for (Fd& image : images_) image = memory(kSize);
+    put_table();
   }
 
   // The images are as new.
@@ -34,6 +35,7 @@ class Files {
       FUZZ_CHECK(::ftruncate(image.get(), 0) == 0 && ::ftruncate(image.get(), kSize) == 0);
       FUZZ_CHECK(::fcntl(image.get(), F_SETFL, 0) == 0);
     }
+    put_table();
   }
 
   // Descriptor `number` as the caller has it; below 0: it has none of that number.
@@ -61,6 +63,14 @@ class Files {
     std::vector<Fd> all;
     std::array<ino_t, kNodes> nodes{};
   };
+
+  // Two partitions, on the second image.
+  void put_table() const {
+    constexpr std::string_view kEntries(
+        "\0\0\0\0\x83\0\0\0\x08\0\0\0\x10\0\0\0\0\0\0\0\x83\0\0\0\x20\0\0\0\x40\0\0\0", 32);
+    FUZZ_CHECK(::pwrite(images_[1].get(), kEntries.data(), kEntries.size(), 446) == 32);
+    FUZZ_CHECK(::pwrite(images_[1].get(), "\x55\xaa", 2, 510) == 2);
+  }
 
   static Fd memory(off_t size) {
     Fd file(::memfd_create("image", MFD_CLOEXEC));
