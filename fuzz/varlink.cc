@@ -102,7 +102,7 @@ void serve(Channel& channel, int client) {
     FUZZ_CHECK((*frame)->text.size() <= varlink::kMaxMessage && (*frame)->fds.size() <= varlink::kMaxFds);
     auto request = varlink::parse_request(std::move(**frame));
     if (!request) return;
-    Call call(channel, peer, std::move(*request));
+    Call call(channel, peer, nullptr, std::move(*request));
     const bool answered = dispatcher().dispatch(call);
     const size_t answers = read_answers(client);
     FUZZ_CHECK(!call.oneway() || answers == 0);

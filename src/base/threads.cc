@@ -69,27 +69,19 @@ bool Threads::stop(std::chrono::milliseconds patience) {
 }
 
 void Lane::run(std::function<void()> job) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (running_ == width_) {
-      queue_.push_back(std::move(job));
-      return;
-    }
-    ++running_;
-  }
-  threads_->run([self = shared_from_this(), job = std::move(job)]() mutable { self->work(std::move(job)); });
+  if (auto taken = take(std::move(job))) threads_->run(std::move(taken));
 }
 
-void Lane::run_here(std::function<void()> job) {
+std::function<void()> Lane::take(std::function<void()> job) {
   {
     const std::lock_guard lock(mutex_);
     if (running_ == width_) {
       queue_.push_back(std::move(job));
-      return;
+      return {};
     }
     ++running_;
   }
-  work(std::move(job));
+  return [self = shared_from_this(), job = std::move(job)]() mutable { self->work(std::move(job)); };
 }
 
 void Lane::work(std::function<void()> job) {

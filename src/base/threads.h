@@ -36,11 +36,12 @@ class Lane : public std::enable_shared_from_this<Lane> {
   }
 
   void run(std::function<void()> job);
-  // On the calling thread, which may then have to do others of the lane, if there is room for it now.
-  void run_here(std::function<void()> job);
+  // The job has its place, in the queue or among those under way, when this returns: drain() knows of it. Returns what
+  // the caller then has to call, once, on any thread, which may have to do others of the lane, too; empty: it is queued.
+  [[nodiscard]] std::function<void()> take(std::function<void()> job);
   size_t waiting() const;
 
-  // Returns once nothing is queued or under way; false after `patience`. Not from a job.
+  // Returns once nothing is queued, taken or under way; false after `patience`. Not from a job.
   bool drain(std::chrono::milliseconds patience);
 
  private:
@@ -52,7 +53,7 @@ class Lane : public std::enable_shared_from_this<Lane> {
   mutable std::mutex mutex_;  // guards what follows
   std::condition_variable idle_;
   std::deque<std::function<void()>> queue_;
-  unsigned running_ = 0;
+  unsigned running_ = 0;  // jobs under way, or taken and about to be
 };
 
 }  // namespace loopfs::base

@@ -47,6 +47,20 @@ TEST(Lane, OneThatIsStuckKeepsNoOtherWaiting) {
   EXPECT_TRUE(threads.stop(seconds(5)));
 }
 
+TEST(Lane, DrainWaitsForWhatIsTakenAndNotYetRun) {
+  Threads threads(1);
+  const auto lane = Lane::create(&threads, 1);
+  int ran = 0;
+  auto first = lane->take([&] { ++ran; });
+  ASSERT_TRUE(first);
+  EXPECT_FALSE(lane->take([&] { ++ran; }));  // there is room for one
+  EXPECT_FALSE(lane->drain(std::chrono::milliseconds(20)));
+  EXPECT_EQ(ran, 0);
+  first();
+  EXPECT_EQ(ran, 2);
+  EXPECT_TRUE(lane->drain(seconds(0)));
+}
+
 TEST(Threads, StopTellsOfAJobThatDoesNotEnd) {
   std::promise<void> gate;
   Threads threads(1);

@@ -21,6 +21,8 @@ struct Instance {
   policy::Charge charge;
   std::unique_ptr<KeeperJournal> journal;
   std::shared_ptr<base::Lane> requests, closing;
+  std::shared_ptr<kernel::OpenWatch> watch;
+  porter::Account strangers;
   std::shared_ptr<kernel::KernelEngine> engine;
   std::unique_ptr<fusefs::InstanceServer> server;
 };

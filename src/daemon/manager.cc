@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "base/number.h"
+#include "kernel/foreign_caller.h"
 #include "kernel/kernel_features.h"
 #include "sys/loop_device.h"
 #include "sys/mount_api.h"
@@ -94,6 +95,7 @@ bool Manager::stop() {
   if (hub_) hub_->stop();  // requests that are not read yet are the next server's
   bool idle = true;
   for (const auto& instance : all_instances()) {
+    instance->watch->stop();
     idle = instance->requests->drain(kPatience) && instance->closing->drain(kPatience) && idle;
   }
   return threads_.stop(kPatience) && idle;
@@ -145,17 +147,19 @@ Result<std::shared_ptr<Instance>> Manager::build(InstanceRecord record, Fd chann
   instance->requests =
       base::Lane::create(&threads_, static_cast<unsigned>(options_.config.limits().requests_per_instance));
   instance->closing = base::Lane::create(&threads_, kClosingWidth);
+  instance->watch = std::make_shared<kernel::OpenWatch>(base::Lane::create(&threads_, 1), instance->closing);
+  instance->strangers = {
+      .porters = options_.porters, .instance = record.device, .fuse_backing = options_.fuse_backing};
   instance->engine = std::make_shared<kernel::KernelEngine>(kernel::KernelEngine::Options{
       .pool = pool_.get(),
-      .watch = &watch_,
+      .watch = instance->watch,
       .journal = instance->journal.get(),
-      .closing = instance->closing,
       .escorts = std::make_shared<kernel::Escorts>(base::Lane::create(&threads_, kernel::Escorts::kMost)),
       .max = record.max,
       .uid = record.uid,
       .gid = record.gid,
       .mode = record.mode,
-      .fuse_backing = options_.fuse_backing,
+      .strangers = instance->strangers,
       .partition_worker = partition_worker_,
       .charge = [this, chain = instance->lineage.chain]() -> Result<kernel::Charge> {
         auto charge = device_limits_.charge(chain);
@@ -188,6 +192,10 @@ Result<std::shared_ptr<Instance>> Manager::build(InstanceRecord record, Fd chann
                         (void)options_.store->set_payload(item_name(record.id), record.encode());
                       },
                   .on_gone = [this, id] { ended(id); }},
+      .caller =
+          [raw = instance.get()](pid_t tid) {
+            return std::make_unique<kernel::ForeignCaller>(&raw->strangers, tid, raw->user_namespace.get());
+          },
       .serials_from = epoch_ * kSerialsOfServer};
   auto made = fusefs::InstanceServer::create_shared(std::move(server));
   if (!made) return propagate(made);
@@ -196,12 +204,13 @@ Result<std::shared_ptr<Instance>> Manager::build(InstanceRecord record, Fd chann
   return instance;
 }
 
-Result<Manager::Mounted> Manager::mount(Tenant tenant, const MountOptions& options) {
-  Lineage lineage{tenant.chain, tenant.owner, tenant.first_namespace};
-  const auto rules = options_.config.rules_for(tenant.owner, groups_of(tenant.owner));
+Result<Manager::Mounted> Manager::mount(const Tenant& tenant, const MountOptions& options) {
+  const Lineage& lineage = tenant.lineage;
+  const auto rules = options_.config.rules_for(lineage.owner, groups_of(lineage.owner));
   if (!rules.allow)
-    return fail(EPERM, "make an instance: user {} may not, by the configuration", tenant.owner);
-  if (!tenant.admin) return fail(EPERM, "make an instance: needs CAP_SYS_ADMIN in the user namespace");
+    return fail(EPERM, "make an instance: user {} may not, by the configuration", lineage.owner);
+  if (!tenant.admin)
+    return fail(EPERM, "make an instance: needs to be root of the user namespace, with CAP_SYS_ADMIN");
   const uint64_t most = options_.config.limits().devices_per_instance;
   if (options.max && (*options.max == 0 || *options.max > most)) {
     return fail(EINVAL, "max={}: from 1 to {} is possible here", *options.max, most);
@@ -211,12 +220,14 @@ Result<Manager::Mounted> Manager::mount(Tenant tenant, const MountOptions& optio
   if (!uid) return propagate(uid);
   if (!gid) return propagate(gid);
   apply_rules(lineage);
-  auto charge = instance_limits_.charge(tenant.chain);
+  auto charge = instance_limits_.charge(lineage.chain);
   if (!charge) {
     ++refusals_;
     forget_unused(lineage);
     return propagate(charge);
   }
+  Fd user_namespace(::fcntl(tenant.user_namespace.get(), F_DUPFD_CLOEXEC, 0));
+  if (!user_namespace.valid()) return errno_fail("duplicate a descriptor");
   Fd channel(::open("/dev/fuse", O_RDWR | O_CLOEXEC));
   if (!channel.valid()) return errno_fail("open '/dev/fuse'");
   auto mount = sys::mount_fuse(
@@ -238,10 +249,9 @@ Result<Manager::Mounted> Manager::mount(Tenant tenant, const MountOptions& optio
     record.id = next_id_++;
   }
   const uint64_t id = record.id;
-  const int kept[] = {channel.get(), tenant.user_namespace.get()};
+  const int kept[] = {channel.get(), user_namespace.get()};
   if (auto put = options_.store->put(item_name(id), record.encode(), kept); !put) return propagate(put);
-  auto instance =
-      build(std::move(record), std::move(channel), std::move(tenant.user_namespace), std::move(lineage));
+  auto instance = build(std::move(record), std::move(channel), std::move(user_namespace), lineage);
   if (!instance) {
     (void)options_.store->drop(item_name(id));
     return propagate(instance);
@@ -456,7 +466,8 @@ void Manager::release_orphans(const std::vector<uint32_t>& numbers) {
 bool Manager::may_see(const Tenant& tenant, const Instance& instance) const {
   if (tenant.rules_machine()) return true;
   // Users of a container that has the host's user namespace have the host's numbers, and nothing else of theirs.
-  if (tenant.first_namespace && !tenant.on_host && !(instance.record.pid_namespace == tenant.pid_namespace)) {
+  if (tenant.lineage.first_namespace && !tenant.on_host &&
+      !(instance.record.pid_namespace == tenant.pid_namespace)) {
     return false;
   }
   return std::ranges::any_of(instance.lineage.chain, [&](const policy::Level& level) {

@@ -41,7 +41,8 @@ class Manager {
     policy::Config config;
     kernel::DevicePool::Options devices;
     bool fuse_backing = false;
-    keeper::Store* store = nullptr;  // borrowed
+    keeper::Store* store = nullptr;      // borrowed
+    porter::Porters* porters = nullptr;  // borrowed
   };
   // Goes on with what `kept` tells of. Errors: no loop-control, no /dev/fuse.
   static Result<std::unique_ptr<Manager>> create(Options options, std::vector<keeper::Item> kept);
@@ -59,7 +60,7 @@ class Manager {
     Fd mount;  // detached; the instance lives as long as the kernel keeps its superblock
   };
   // Errors: EPERM not root of its namespace, or not allowed; EINVAL; ENOSPC over a limit.
-  Result<Mounted> mount(Tenant tenant, const MountOptions& options);
+  Result<Mounted> mount(const Tenant& tenant, const MountOptions& options);
 
   // The instances that the tenant may see: root of the machine all, others those of their namespace and user.
   std::vector<std::shared_ptr<Instance>> instances(const Tenant& tenant);
@@ -94,7 +95,6 @@ class Manager {
   base::Threads threads_;
   std::unique_ptr<fusefs::Hub> hub_;
   std::unique_ptr<kernel::DevicePool> pool_;
-  kernel::OpenWatch watch_;
   std::string partition_worker_;  // empty: the kernel reads partition tables itself
   uint64_t epoch_ = 0;            // how many servers there were before this one
 

@@ -8,18 +8,18 @@
 
 #include <algorithm>
 
+#include "daemon/admission.h"
 #include "daemon/manager.h"
 #include "daemon/metrics.h"
 #include "daemon/service.h"
 #include "keeper/keeper.h"
 #include "keeper/store.h"
+#include "porter/porters.h"
 #include "sys/process.h"
 #include "varlink/server.h"
 
 namespace loopfs::daemon {
 namespace {
-
-constexpr size_t kMostConnections = 512;
 
 Result<int> wait_for_signal() {
   sigset_t signals;
@@ -45,13 +45,14 @@ Result<Fd> listening_socket(std::vector<keeper::Item>& kept) {
   return fail(ENOENT, "the keeper has no listening socket");
 }
 
-Result<int> run(const ServerOptions& options) {
+Result<int> run(const ServerOptions& options, std::unique_ptr<porter::ForkServer> forks) {
   auto config = policy::Config::load(options.config);
   if (!config) return propagate(config);
   spdlog::set_level(spdlog::level::from_str(config->daemon().log_level));
   for (const auto& warning : config->warnings()) spdlog::warn("{}", warning);
   sys::raise_descriptor_limit();
   keeper::Store store{Fd(options.store)};
+  porter::Porters porters(std::move(forks));
   auto kept = store.load();
   if (!kept) return propagate(kept);
   auto socket = listening_socket(*kept);
@@ -59,16 +60,17 @@ Result<int> run(const ServerOptions& options) {
   const std::string metrics_file = config->daemon().metrics;
   const std::chrono::seconds metrics_interval(config->daemon().metrics_interval);
   const size_t connections_per_user = config->limits().connections_per_user;
-  auto manager = Manager::create(
-      {.config = std::move(*config), .devices = {.first = options.first_device}, .store = &store},
-      std::move(*kept));
+  auto manager = Manager::create({.config = std::move(*config),
+                                  .devices = {.first = options.first_device},
+                                  .store = &store,
+                                  .porters = &porters},
+                                 std::move(*kept));
   if (!manager) return propagate(manager);
   auto server =
       varlink::Server::create({.socket = std::move(*socket),
                                .information = {"loopfs", "loopfsd", LOOPFS_VERSION, "https://loopfs.io"},
                                .interfaces = {manager_interface(manager->get())},
-                               .max_connections = kMostConnections,
-                               .max_connections_per_uid = connections_per_user});
+                               .admit = admission(connections_per_user)});
   if (!server) return propagate(server);
   if (auto started = (*server)->start(); !started) return propagate(started);
   const MetricsFile metrics(metrics_file, metrics_interval, manager->get());
@@ -88,9 +90,11 @@ Result<int> run(const ServerOptions& options) {
 }  // namespace
 
 int serve(const ServerOptions& options) {
+  // Before there is a thread, and anything that a child could inherit.
+  auto forks = porter::ForkServer::start();
   spdlog::set_default_logger(spdlog::stderr_logger_mt("loopfsd"));
   block_signals();
-  auto status = run(options);
+  auto status = forks ? run(options, std::move(*forks)) : Result<int>(propagate(forks));
   if (status) return *status;
   spdlog::critical("{}", status.error().message());
   return keeper::kGiveUpStatus;

@@ -138,6 +138,11 @@ void fail_call(Call& call, const Error& error) {
   (void)call.error("io.loopfs.Manager.System", {{"errno", error.code}, {"message", error.what}});
 }
 
+// As the admission of the server has it.
+const Tenant& caller_of(const Call& call) {
+  return static_cast<const Tenant&>(*call.caller());
+}
+
 // An optional number of the parameters; what is none, or out of range, ends the call.
 struct BadParameter {
   std::string name;
@@ -157,13 +162,12 @@ std::optional<uint32_t> small_number_of(const Call& call, const char* name, uint
 }
 
 void mount(Manager& manager, Call& call) {
-  auto tenant = tenant_of(call.peer());
-  if (!tenant) return fail_call(call, tenant.error());
+  const Tenant& tenant = caller_of(call);
   const MountOptions options{.max = small_number_of(call, "max"),
                              .uid = small_number_of(call, "uid"),
                              .gid = small_number_of(call, "gid"),
                              .mode = small_number_of(call, "mode", 0777)};
-  auto mounted = manager.mount(std::move(*tenant), options);
+  auto mounted = manager.mount(tenant, options);
   if (!mounted) return fail_call(call, mounted.error());
   const int fd = mounted->mount.get();
   (void)call.reply({{"instance", mounted->instance}}, std::span(&fd, 1));
@@ -217,11 +221,10 @@ Json to_json(Instance& instance) {
 
 // With "more", an instance a reply: all of them may be more than one message can have.
 void list(Manager& manager, Call& call) {
-  auto tenant = tenant_of(call.peer());
-  if (!tenant) return fail_call(call, tenant.error());
+  const Tenant& tenant = caller_of(call);
   const auto wanted = number_of(call, "instance", UINT64_MAX);
   Json all = Json::array();
-  for (const auto& instance : manager.instances(*tenant)) {
+  for (const auto& instance : manager.instances(tenant)) {
     if (wanted && instance->record.id != *wanted) continue;
     Json json = to_json(*instance);
     if (call.wants_more()) {
@@ -239,16 +242,15 @@ void events(Manager& manager, Call& call) {
     (void)call.expected_more();
     return;
   }
-  auto tenant = tenant_of(call.peer());
-  if (!tenant) return fail_call(call, tenant.error());
+  const Tenant& tenant = caller_of(call);
   std::map<uint64_t, bool> seen;  // instances that the tenant may see, also after their end
   const auto reader = manager.events().follow();
   while (!call.peer_gone()) {
     const auto event = reader->next(kEventPatience);
     if (!event) continue;
     if (!seen.contains(event->instance)) {
-      seen[event->instance] = tenant->rules_machine();
-      for (const auto& instance : manager.instances(*tenant)) seen[instance->record.id] = true;
+      seen[event->instance] = tenant.rules_machine();
+      for (const auto& instance : manager.instances(tenant)) seen[instance->record.id] = true;
     }
     if (!seen[event->instance]) continue;
     Json json = {{"what", event->what},
@@ -284,8 +286,7 @@ std::shared_ptr<Instance> own_instance(Manager& manager, Call& call, const Tenan
 }
 
 void mount_filesystem(Manager& manager, Call& call) {
-  auto tenant = tenant_of(call.peer());
-  if (!tenant) return fail_call(call, tenant.error());
+  const Tenant& tenant = caller_of(call);
   FilesystemRequest request{
       .device = static_cast<uint32_t>(wanted_number_of(call, "device", UINT32_MAX)),
       .partition = static_cast<uint32_t>(wanted_number_of(call, "partition", UINT32_MAX)),
@@ -296,7 +297,7 @@ void mount_filesystem(Manager& manager, Call& call) {
     if (!flag->is_boolean()) throw BadParameter{"read_only"};
     request.read_only = flag->get<bool>();
   }
-  const auto instance = own_instance(manager, call, *tenant);
+  const auto instance = own_instance(manager, call, tenant);
   if (!instance) return;
   const auto rules = manager.config().rules_for(instance->lineage.owner, groups_of(instance->lineage.owner));
   auto mounted = mount_filesystem(*instance, rules, request);
@@ -315,25 +316,23 @@ void answer(Call& call, const Result<void>& result) {
 }
 
 void reread_partitions(Manager& manager, Call& call) {
-  auto tenant = tenant_of(call.peer());
-  if (!tenant) return fail_call(call, tenant.error());
+  const Tenant& tenant = caller_of(call);
   const auto device = static_cast<uint32_t>(wanted_number_of(call, "device", UINT32_MAX));
   const auto fds = call.take_fds();
   if (fds.size() != 1) return fail_call(call, {EINVAL, "the device's descriptor is missing"});
-  if (const auto instance = own_instance(manager, call, *tenant)) {
+  if (const auto instance = own_instance(manager, call, tenant)) {
     answer(call, instance->engine->reread_partitions(device, fds.front().get()));
   }
 }
 
 void edit_partition(Manager& manager, Call& call) {
-  auto tenant = tenant_of(call.peer());
-  if (!tenant) return fail_call(call, tenant.error());
+  const Tenant& tenant = caller_of(call);
   const auto device = static_cast<uint32_t>(wanted_number_of(call, "device", UINT32_MAX));
   const sys::PartitionEdit edit{.operation = static_cast<int>(wanted_number_of(call, "operation", 3)),
                                 .number = static_cast<int>(wanted_number_of(call, "partition", INT32_MAX)),
                                 .start = static_cast<int64_t>(wanted_number_of(call, "start", INT64_MAX)),
                                 .length = static_cast<int64_t>(wanted_number_of(call, "length", INT64_MAX))};
-  if (const auto instance = own_instance(manager, call, *tenant)) {
+  if (const auto instance = own_instance(manager, call, tenant)) {
     answer(call, instance->engine->edit_partition(device, edit));
   }
 }
@@ -342,7 +341,7 @@ Json to_json(const std::vector<policy::Usage>& usages, const Tenant& tenant) {
   const bool all = tenant.rules_machine();
   Json json = Json::array();
   for (const auto& usage : usages) {
-    if (!all && !(usage.level == tenant.chain.front())) continue;
+    if (!all && !(usage.level == policy::Level{tenant.id, tenant.uid})) continue;
     Json entry = {
         {"user_namespace", usage.level.user_namespace.inode}, {"uid", usage.level.uid}, {"used", usage.used}};
     if (usage.limit != policy::kUnlimited) entry["limit"] = usage.limit;
@@ -352,16 +351,14 @@ Json to_json(const std::vector<policy::Usage>& usages, const Tenant& tenant) {
 }
 
 void limits(Manager& manager, Call& call) {
-  auto tenant = tenant_of(call.peer());
-  if (!tenant) return fail_call(call, tenant.error());
-  (void)call.reply({{"devices", to_json(manager.device_limits().list(), *tenant)},
-                    {"instances", to_json(manager.instance_limits().list(), *tenant)}});
+  const Tenant& tenant = caller_of(call);
+  (void)call.reply({{"devices", to_json(manager.device_limits().list(), tenant)},
+                    {"instances", to_json(manager.instance_limits().list(), tenant)}});
 }
 
 void set_limit(Manager& manager, Call& call) {
-  auto tenant = tenant_of(call.peer());
-  if (!tenant) return fail_call(call, tenant.error());
-  if (!tenant->rules_machine()) return fail_call(call, {EPERM, "set a limit: only root may"});
+  const Tenant& tenant = caller_of(call);
+  if (!tenant.rules_machine()) return fail_call(call, {EPERM, "set a limit: only root may"});
   const auto kind = call.parameters().find("kind");
   if (kind == call.parameters().end() || (*kind != "devices" && *kind != "instances"))
     throw BadParameter{"kind"};
@@ -369,7 +366,7 @@ void set_limit(Manager& manager, Call& call) {
   if (!uid) throw BadParameter{"uid"};
   const auto limit = number_of(call, "limit", UINT32_MAX);
   policy::Limits& which = *kind == "devices" ? manager.device_limits() : manager.instance_limits();
-  const policy::Level level{tenant->id, *uid};
+  const policy::Level level{tenant.id, *uid};
   limit ? which.set_limit(level, *limit) : which.clear_limit(level);
   (void)call.reply();
 }

@@ -6,7 +6,7 @@
 
 namespace loopfs::daemon {
 
-// `manager` is borrowed, and outlives the server that gets the interface.
+// `manager` is borrowed, and outlives the server that gets the interface. The callers are a Tenant each.
 varlink::Interface manager_interface(Manager* manager);
 
 }  // namespace loopfs::daemon

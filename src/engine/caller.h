@@ -28,6 +28,9 @@ class Caller {
   virtual Result<void> read(uint64_t address, std::span<std::byte> bytes) const = 0;
   virtual Result<void> write(uint64_t address, std::span<const std::byte> bytes) const = 0;
 
+  // For who reaches the caller in another way; 0: nobody can.
+  virtual pid_t thread() const { return 0; }
+
   // A duplicate of the caller's descriptor. Errors: EBADF.
   virtual Result<Fd> take_fd(int fd) const = 0;
 

@@ -115,7 +115,8 @@ Hub::State::Job Hub::State::read_one(const std::shared_ptr<Entry>& entry) {
     entry->client.serve(*request);
     const std::lock_guard lock(self->mutex);
     if (entry->reading || entry->client.lane->waiting() > kMostWaiting / 2) return;
-    if (self->entries.contains(entry->channel)) self->set_reading(*entry, true);
+    const auto found = self->entries.find(entry->channel);
+    if (found != self->entries.end() && found->second == entry) self->set_reading(*entry, true);
   };
 }
 
@@ -136,11 +137,15 @@ void Hub::State::serve() {
     const std::shared_ptr<Entry> entry = found->second;
     Job job = read_one(entry);
     if (!job) continue;
+    // Before the mutex is let go: somebody may read the end of the mount next, and drain the lane to end the instance.
+    Job taken = entry->client.lane->take(std::move(job));
+    if (!taken) continue;            // queued: we read on
     const bool last = readers == 1;  // who takes our place while the request blocks?
     if (!last) --readers;
     lock.unlock();
     if (last) start_reader();
-    entry->client.lane->run_here(std::move(job));
+    taken();
+    taken = nullptr;  // what it holds is given back before we are counted as a reader
     lock.lock();
     if (readers >= kReaders) return;
     ++readers;

@@ -331,7 +331,7 @@ void ioctl(fuse_req_t request, fuse_ino_t, unsigned command, void* argument, fus
     return;
   }
   InstanceServer& server = server_of(request);
-  const RemoteCaller caller = server.caller(fuse_req_ctx(request)->pid);
+  const auto caller = server.caller(fuse_req_ctx(request)->pid);
   engine::IoctlRequest call;
   call.command = command;
   call.argument = reinterpret_cast<uint64_t>(argument);
@@ -340,7 +340,7 @@ void ioctl(fuse_req_t request, fuse_ino_t, unsigned command, void* argument, fus
   call.resent = Session::current_is_resent();
   const Handle handle(request, file);
   if (!handle) return;
-  auto result = handle->ioctl(call, caller);
+  auto result = handle->ioctl(call, *caller);
   after_drop(request, *handle, [request, result = std::move(result), output = std::move(call.output)] {
     reply_ioctl(request, result, output);
   });
@@ -437,6 +437,7 @@ Result<std::unique_ptr<InstanceServer>> InstanceServer::create_shared(SharedOpti
       new InstanceServer(options.engine, options.user_namespace, options.device));
   server->root_uid_ = options.root_uid;
   server->root_gid_ = options.root_gid;
+  server->caller_ = std::move(options.caller);
   server->handles_ = std::make_unique<HandleTable>(options.engine, options.serials_from);
   auto session = Session::create_shared(operations(), server.get(), std::move(options.channel),
                                         std::move(options.session));

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -39,6 +40,7 @@ class InstanceServer final : public engine::Observer {
     uid_t root_uid = 0;                // of the root directory
     gid_t root_gid = 0;
     Session::Shared session;
+    std::function<std::unique_ptr<engine::Caller>(pid_t tid)> caller;
     uint64_t serials_from = 0;  // HandleTable's
   };
   static Result<std::unique_ptr<InstanceServer>> create_shared(SharedOptions options);
@@ -62,7 +64,9 @@ class InstanceServer final : public engine::Observer {
   void forget_attributes(const Inode& inode);
 
   engine::Engine& engine() { return *engine_; }
-  RemoteCaller caller(pid_t tid) const { return {tid, user_namespace_, device_}; }
+  std::unique_ptr<engine::Caller> caller(pid_t tid) const {
+    return caller_ ? caller_(tid) : std::make_unique<RemoteCaller>(tid, user_namespace_, device_);
+  }
   Invalidator* invalidator() { return invalidator_.get(); }  // null: nothing is cached
   HandleTable* handles() { return handles_.get(); }          // null: handles go with this process
   void count_open(int change);
@@ -82,6 +86,7 @@ class InstanceServer final : public engine::Observer {
   std::unique_ptr<Session> session_;
   std::unique_ptr<Invalidator> invalidator_;
   std::unique_ptr<HandleTable> handles_;
+  std::function<std::unique_ptr<engine::Caller>(pid_t tid)> caller_;  // of a shared one
 };
 
 }  // namespace loopfs::fusefs

@@ -62,17 +62,7 @@ bool RemoteCaller::has_sys_admin() const {
   const auto status = sys::status_of(tid_);
   if (!status || ((status->effective_capabilities >> CAP_SYS_ADMIN) & 1) == 0) return false;
   const auto theirs = sys::user_namespace_of(tid_);
-  if (!theirs) return false;
-  // In the namespace that owns the instance, or in one that this one is in.
-  std::optional<Fd> above;
-  for (int level = user_namespace_;; level = above->get()) {
-    const auto owner = sys::namespace_id(level);
-    if (!owner) return false;
-    if (*owner == *theirs) return true;
-    auto parent = sys::parent_user_namespace(level);
-    if (!parent || !*parent) return false;
-    above = std::move(*parent);
-  }
+  return theirs && sys::is_or_is_below(user_namespace_, *theirs);
 }
 
 }  // namespace loopfs::fusefs

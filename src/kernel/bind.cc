@@ -1,20 +1,9 @@
 #include "kernel/bind.h"
 
 #include <fcntl.h>
-#include <linux/fiemap.h>
-#include <linux/fs.h>
-#include <linux/magic.h>
-#include <sys/ioctl.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
-#include <sys/vfs.h>
 
 #include "kernel/partition_worker.h"
 #include "sys/loop_device.h"
-
-#ifndef FUSE_SUPER_MAGIC
-#define FUSE_SUPER_MAGIC 0x65735546
-#endif
 
 namespace loopfs::kernel {
 namespace {
@@ -22,32 +11,10 @@ namespace {
 constexpr int kTries = 8;
 constexpr uint32_t kSector = 512;
 
-// An overlay's own type says nothing of its layers, one of which may be a FUSE file system of the container's. FIEMAP is
-// answered by the layer that has the file's bytes, and FUSE does not know it.
-bool reaches_blocks(int file) {
-  fiemap map{};
-  map.fm_length = FIEMAP_MAX_OFFSET;
-  return ::ioctl(file, FS_IOC_FIEMAP, &map) == 0;
-}
-
-// A descriptor of a kernel loop device that came through an instance would have the kernel ask us, from inside
-// the ioctl, what we think of it. The host's own node of the same device has no such path.
-Result<Fd> host_node(Fd file, const struct stat& status) {
-  if (major(status.st_rdev) != 7) return file;
-  const int mode = ::fcntl(file.get(), F_GETFL) & O_ACCMODE;
-  auto node = sys::open_loop_device(minor(status.st_rdev), 0, mode);
-  if (!node) return fail(EINVAL, "the backing device is gone");
-  const auto given = sys::disk_sequence(file.get());
-  const auto opened = sys::disk_sequence(node->get());
-  if (!given || !opened || *given != *opened) return fail(EINVAL, "the backing device is another by now");
-  return node;
-}
-
 // What the handle asks for, and direct I/O besides where nothing is said about it: if the file cannot, the kernel
 // leaves it. But never a larger block than the caller knows of, which it would choose for direct I/O.
-loop_config with_defaults(const loop_config& asked, int file) {
+loop_config with_defaults(const loop_config& asked) {
   loop_config config = asked;
-  config.fd = static_cast<uint32_t>(file);
   if ((config.info.lo_flags & LO_FLAGS_DIRECT_IO) == 0) {
     config.info.lo_flags |= LO_FLAGS_DIRECT_IO;
     if (config.block_size == 0) config.block_size = kSector;
@@ -82,7 +49,7 @@ struct Attempt {
 
 // Configures devices of the pool until one is not taken by somebody else on the host.
 Result<Attempt> configure_one(KernelEngine& engine, uint32_t number, int mode, const loop_config& config,
-                              BindingRecord record) {
+                              porter::ForeignFile& file, BindingRecord record) {
   for (int tries = 0;; ++tries) {
     auto claim = engine.options().pool->take(mode);
     if (!claim) return propagate(claim);
@@ -93,7 +60,7 @@ Result<Attempt> configure_one(KernelEngine& engine, uint32_t number, int mode, c
       engine.options().pool->give_back(claim->number);
       return propagate(ticket);
     }
-    auto configured = sys::configure_loop_device(claim->device.get(), config);
+    auto configured = file.bind_to(claim->device.get(), config);
     // The answer has come while the kernel was at it.
     if (auto announced = engine.announced(*ticket); configured && !announced) {
       (void)sys::clear_loop_device(claim->device.get());
@@ -129,46 +96,19 @@ Result<Bound> enter(KernelEngine& engine, uint32_t number, bool exclusive, int m
 
 }  // namespace
 
-Result<Fd> take_backing(const KernelEngine& engine, int fd, const engine::Caller& caller) {
-  auto file = caller.take_fd(fd);
-  if (!file) return fail(EBADF, "descriptor {}", fd);
-  if ((::fcntl(file->get(), F_GETFL) & O_PATH) != 0) return fail(EBADF, "descriptor {} is O_PATH", fd);
-  struct statfs file_system = {};
-  if (::fstatfs(file->get(), &file_system) != 0) return errno_fail("fstatfs");
-  const bool is_fuse = file_system.f_type == FUSE_SUPER_MAGIC;
-  struct stat status = {};
-  if (::fstat(file->get(), &status) != 0) {
-    // A FUSE mount of a user namespace does not even let us look.
-    if (is_fuse) return fail(EOPNOTSUPP, "a file of a FUSE file system");
-    return errno_fail("fstat");
-  }
-  if (S_ISBLK(status.st_mode)) return host_node(std::move(*file), status);
-  if (!S_ISREG(status.st_mode)) return fail(EINVAL, "neither a regular file nor a block device");
-  // Its server could keep the kernel waiting in the middle of a write-back, and sync(2) on the host with it.
-  if (is_fuse && !engine.options().fuse_backing) return fail(EOPNOTSUPP, "a file of a FUSE file system");
-  if (file_system.f_type == OVERLAYFS_SUPER_MAGIC && !engine.options().fuse_backing &&
-      !reaches_blocks(file->get())) {
-    return fail(EOPNOTSUPP,
-                "a file of an overlay whose layer tells no blocks, and may be a FUSE file system");
-  }
-  return file;
-}
-
 Result<Bound> bind_device(KernelEngine& engine, uint32_t number, const engine::OpenOptions& options,
                           const loop_config& config, const engine::Caller& caller) {
   const int fd = static_cast<int>(config.fd);
-  auto file = take_backing(engine, fd, caller);
+  auto file = porter::ForeignFile::take(engine.options().strangers, caller.thread(), fd);
   if (!file) return propagate(file);
   if (auto begun = engine.begin_binding(number, options.exclusive); !begun) return propagate(begun);
   Turn turn(engine, number);
 
-  struct stat status = {};
-  (void)::fstat(file->get(), &status);
   const int mode = options.write ? O_RDWR : O_RDONLY;
-  auto attempt = configure_one(engine, number, mode, with_defaults(config, file->get()),
+  auto attempt = configure_one(engine, number, mode, with_defaults(config), *file,
                                {.backing_path = caller.path_of_fd(fd),
-                                .backing_device = status.st_dev,
-                                .backing_inode = status.st_ino});
+                                .backing_device = file->facts().device,
+                                .backing_inode = file->facts().inode});
   if (!attempt) return propagate(attempt);
   auto bound = enter(engine, number, options.exclusive, mode, *attempt);
   if (!bound) {  // no room in the journal, or the instance has ended: nobody else would unbind it
@@ -182,13 +122,6 @@ Result<Bound> bind_device(KernelEngine& engine, uint32_t number, const engine::O
     (void)add_partitions(*bound->binding, worker);
   turn.succeeded(bound->binding);
   return bound;
-}
-
-bool is_bound_to(const Binding& binding, int file) {
-  struct stat status = {};
-  auto device = binding.open(0, O_RDONLY);
-  if (!device || ::fstat(file, &status) != 0) return false;
-  return is_of_file(device->get(), status.st_dev, status.st_ino);
 }
 
 std::shared_ptr<Binding> restore_binding(const BindingRecord& record) {

@@ -19,12 +19,6 @@ struct Bound {
 Result<Bound> bind_device(KernelEngine& engine, uint32_t number, const engine::OpenOptions& options,
                           const loop_config& config, const engine::Caller& caller);
 
-// The file behind the caller's descriptor, as it may be bound. Errors: EBADF, EINVAL, EOPNOTSUPP.
-Result<Fd> take_backing(const KernelEngine& engine, int fd, const engine::Caller& caller);
-
-// Whether the binding is to that file. Asks the file's file system.
-bool is_bound_to(const Binding& binding, int file);
-
 // The binding that a record tells of, if the kernel has it. Null: not, or not any more.
 std::shared_ptr<Binding> restore_binding(const BindingRecord& record);
 

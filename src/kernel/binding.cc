@@ -46,15 +46,19 @@ std::shared_ptr<Binding> Binding::again(uint32_t number, uint64_t sequence,
   return std::shared_ptr<Binding>(new Binding(number, sequence, std::move(token), std::move(backing_path)));
 }
 
+Result<uint64_t> Binding::current_sequence() const {
+  const auto facts = sys::loop_facts(number_);
+  if (!facts || !bound()) return fail(ENXIO, "loop{}: not bound", number_);
+  return facts->disk_sequence;
+}
+
 bool Binding::has_open(int device) const {
   const auto sequence = sys::disk_sequence(device);
   if (!sequence) return false;
-  if (*sequence != sequence_) {
-    // LOOP_CHANGE_FD, which does not end the binding; or a partition's node that leads to another disk by now.
-    const auto facts = sys::loop_facts(number_);
-    if (!facts || facts->disk_sequence != *sequence) return false;
-  }
-  return bound();
+  if (*sequence == sequence_) return bound();
+  // Its file was changed; or it is a partition's node that leads to another disk by now.
+  const auto current = current_sequence();
+  return current && *current == *sequence;
 }
 
 Result<Fd> Binding::open(uint32_t partition, int flags) const {

@@ -39,6 +39,8 @@ class Binding : public std::enable_shared_from_this<Binding> {
   // Opens the device or a partition of it, and makes sure that it is still this binding: while the descriptor
   // is open, it stays. May block. Errors: ESTALE it is another, ENXIO, ENOENT.
   Result<Fd> open(uint32_t partition, int flags) const;
+  // The disk's sequence number now: LOOP_CHANGE_FD, which does not end the binding, changes it. Errors: ENXIO.
+  Result<uint64_t> current_sequence() const;
   // Whether a descriptor of a disk or a partition is of this binding.
   bool has_open(int device) const;
 

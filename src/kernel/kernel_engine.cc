@@ -383,7 +383,7 @@ Result<void> KernelEngine::admit(NodeId id, uint64_t binding, const Visitor& vis
   auto pass = current->pass(id.partition, minor_number);
   if (!pass) return propagate(pass);
   if (escorted && options_.escorts->begin(visitor.tid, *pass)) return {};
-  options_.watch->add(visitor.tid, visitor.call, std::move(*pass), options_.closing);
+  options_.watch->add(visitor.tid, visitor.call, std::move(*pass));
   return {};
 }
 
@@ -398,8 +398,23 @@ Result<void> KernelEngine::reread_partitions(uint32_t number, int device) {
   if (!bound) return fail(ENXIO, "loop{}: not bound", number);
   if (!bound->has_open(device)) return fail(EINVAL, "loop{}: another device", number);
   if (auto read = sys::reread_partitions(device); !read) return read;
+  return find_partitions(*bound);
+}
+
+Result<void> KernelEngine::reread_partitions(uint32_t number, pid_t pid, int number_of_theirs, int hangup) {
+  const auto bound = binding(number);
+  if (!bound) return fail(ENXIO, "loop{}: not bound", number);
+  const auto sequence = bound->current_sequence();
+  if (!sequence) return propagate(sequence);
+  auto file = porter::ForeignFile::take_any(options_.strangers, pid, number_of_theirs);
+  if (!file) return propagate(file);
+  if (auto read = file->reread_partitions(*sequence, hangup); !read) return read;
+  return find_partitions(*bound);
+}
+
+Result<void> KernelEngine::find_partitions(const Binding& bound) const {
   if (options_.partition_worker.empty()) return {};
-  return add_partitions(*bound, options_.partition_worker);
+  return add_partitions(bound, options_.partition_worker);
 }
 
 Result<void> KernelEngine::edit_partition(uint32_t number, const sys::PartitionEdit& edit) {

@@ -19,6 +19,7 @@
 #include "kernel/escorts.h"
 #include "kernel/journal.h"
 #include "kernel/open_watch.h"
+#include "porter/foreign.h"
 
 namespace loopfs::kernel {
 
@@ -51,16 +52,15 @@ struct Slot {
 class KernelEngine final : public engine::Engine, public std::enable_shared_from_this<KernelEngine> {
  public:
   struct Options {
-    DevicePool* pool = nullptr;           // borrowed
-    OpenWatch* watch = nullptr;           // borrowed
-    Journal* journal = nullptr;           // borrowed; may be null
-    std::shared_ptr<base::Lane> closing;  // where devices are closed
-    std::shared_ptr<Escorts> escorts;     // may be null
+    DevicePool* pool = nullptr;  // borrowed
+    std::shared_ptr<OpenWatch> watch;
+    Journal* journal = nullptr;        // borrowed; may be null
+    std::shared_ptr<Escorts> escorts;  // may be null
     std::optional<uint32_t> max;
     uid_t uid = 0;  // of the nodes, in the first user namespace
     gid_t gid = 0;
     mode_t mode = 0600;
-    bool fuse_backing = false;               // whether files of FUSE file systems may be bound
+    porter::Account strangers;               // for what its callers have
     std::string partition_worker;            // program that reads partition tables; empty: the kernel does
     std::function<Result<Charge>()> charge;  // for one more device; may be unset
     std::function<void(const char* event, uint32_t number, uint32_t kernel_device)> tell;  // may be unset
@@ -101,8 +101,10 @@ class KernelEngine final : public engine::Engine, public std::enable_shared_from
   std::vector<engine::DeviceState> snapshot() override;
 
   // What the kernel wants CAP_SYS_ADMIN of the first user namespace for. Errors: ENXIO, and the kernel's.
-  // `device`: the caller's own descriptor of the whole device, on whose claim the kernel insists; borrowed.
+  // `device`: a descriptor of ours of the whole device; or descriptor `number_of_theirs` of process `pid`, on whose claim
+  // the kernel insists. `hangup`: as porter::Errand::ask.
   Result<void> reread_partitions(uint32_t number, int device);
+  Result<void> reread_partitions(uint32_t number, pid_t pid, int number_of_theirs, int hangup);
   Result<void> edit_partition(uint32_t number, const sys::PartitionEdit& edit);
 
   // For handles.
@@ -137,6 +139,8 @@ class KernelEngine final : public engine::Engine, public std::enable_shared_from
   engine::NodeOwner new_owner() const;
   DeviceRecord record_of(const Slot& slot) const;
   Result<DeviceRecord> record_with(uint32_t number, const std::optional<BindingRecord>& binding) const;
+  // Where the kernel has no code for that.
+  Result<void> find_partitions(const Binding& bound) const;
   void tell(const char* event, uint32_t number, uint32_t kernel_device) const;
 
   const Options options_;

@@ -85,9 +85,11 @@ Result<int> set_old_status(const Call& call) {
 }
 
 Result<int> change_fd(const Call& call) {
-  auto file = take_backing(call.handle.engine(), static_cast<int>(call.request.argument), call.caller);
+  auto file = porter::ForeignFile::take(call.handle.engine().options().strangers, call.caller.thread(),
+                                        static_cast<int>(call.request.argument));
   if (!file) return propagate(file);
-  return answered(::ioctl(call.device, LOOP_CHANGE_FD, file->get()), LOOP_CHANGE_FD);
+  if (auto changed = file->change_to(call.device); !changed) return propagate(changed);
+  return 0;
 }
 
 Result<int> reread_partitions(const Call& call) {

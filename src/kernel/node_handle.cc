@@ -72,8 +72,10 @@ Result<void> NodeHandle::configure(const engine::IoctlRequest& request, const en
   if (request.resent) {
     // The server that was killed may have bound it, and had no time to say so.
     const auto binding = engine_->binding(number_);
-    const auto file = take_backing(*engine_, static_cast<int>(config.fd), caller);
-    if (binding && file && is_bound_to(*binding, file->get())) return {};
+    auto file =
+        porter::ForeignFile::take(engine_->options().strangers, caller.thread(), static_cast<int>(config.fd));
+    const auto device = binding ? binding->open(0, O_RDONLY) : Result<Fd>(fail(ENXIO, "{}", id().name()));
+    if (file && device && file->is_behind(device->get())) return {};
   }
   auto bound = bind_device(*engine_, number_, options_, config, caller);
   if (!bound) return propagate(bound);

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <string_view>
-#include <vector>
+#include <utility>
 
 namespace loopfs::kernel {
 namespace {
@@ -18,102 +18,104 @@ constexpr std::string_view kWaitForWork[] = {"io_wq_worker", "io_sq_thread"};
 
 }  // namespace
 
-OpenWatch::OpenWatch() : thread_([this] { run(); }) {}
-
-OpenWatch::~OpenWatch() {
-  {
-    const std::lock_guard lock(mutex_);
-    stopping_ = true;
-    changed_.notify_all();
-  }
-  thread_.join();
-}
-
 void OpenWatch::add(pid_t tid, const std::optional<sys::SystemCall>& call,
-                    std::shared_ptr<Binding::Pass> pass, std::shared_ptr<base::Lane> lane) {
-  Entry entry{.call = call,
-              .run_time = sys::run_time_of(tid).value_or(0),
+                    std::shared_ptr<Binding::Pass> pass) {
+  Entry entry{.view = {.call = call, .run_time = sys::run_time_of(tid).value_or(0)},
               .pass = std::move(pass),
-              .lane = std::move(lane),
               .since = Clock::now(),
               .pause = kFirstLook,
               .next = Clock::now() + kFirstLook};
-  std::optional<Entry> before;
+  std::shared_ptr<Binding::Pass> before;
+  bool start = false;
   {
     const std::lock_guard lock(mutex_);
-    auto [place, fresh] = entries_.try_emplace(tid);
-    if (!fresh) before = std::move(place->second);
-    place->second = std::move(entry);
+    entry.serial = ++serial_;
+    Entry& place = entries_[tid];
+    before = std::move(place.pass);
+    place = std::move(entry);
+    start = !std::exchange(running_, true);
     changed_.notify_all();
   }
-  if (before) finish(std::move(*before));
+  if (before) finish(std::move(before));
+  if (start) watching_->run([self = shared_from_this()] { self->run(); });
 }
 
 void OpenWatch::passed(pid_t tid) {
-  std::optional<Entry> entry;
+  std::shared_ptr<Binding::Pass> pass;  // ends without the lock
   const std::lock_guard lock(mutex_);
   const auto found = entries_.find(tid);
   if (found == entries_.end()) return;
-  entry = std::move(found->second);
+  pass = std::move(found->second.pass);
   entries_.erase(found);
 }
 
-void OpenWatch::finish(Entry entry) {
-  // Closing may be the last close of the device, which writes out what is dirty.
-  entry.lane->run([pass = std::move(entry.pass)]() mutable { pass.reset(); });
+void OpenWatch::stop() {
+  const std::lock_guard lock(mutex_);
+  stopping_ = true;
+  changed_.notify_all();
 }
 
-bool OpenWatch::is_past(pid_t tid, Entry& entry) {
+void OpenWatch::finish(std::shared_ptr<Binding::Pass> pass) {
+  // Closing may be the last close of the device, which writes out what is dirty.
+  closing_->run([pass = std::move(pass)]() mutable { pass.reset(); });
+}
+
+bool OpenWatch::is_past(pid_t tid, View& view) {
   const auto now = sys::system_call_now(tid);
   if (!now) return now.error().code == ESRCH;
   if (*now && (*now)->of_io_uring()) {
     const auto channel = sys::wait_channel_of(tid);
     return channel && std::ranges::find(kWaitForWork, *channel) != std::end(kWaitForWork);
   }
-  if (*now && entry.call) return **now != *entry.call;
+  if (*now && view.call) return **now != *view.call;
   // It got no processor time to fall asleep in before we answered, and may still be in that call: this one or an
   // earlier one. Past both it is in another.
   if (*now) {
-    entry.call = **now;
+    view.call = **now;
     return false;
   }
   const auto run_time = sys::run_time_of(tid);
-  return !run_time || *run_time > entry.run_time + kFarPast;
+  return !run_time || *run_time > view.run_time + kFarPast;
+}
+
+void OpenWatch::look_at(pid_t tid, std::unique_lock<std::mutex>& lock) {
+  const uint64_t serial = entries_[tid].serial;
+  View view = entries_[tid].view;
+  lock.unlock();
+  const bool past = is_past(tid, view);
+  std::shared_ptr<Binding::Pass> pass;
+  lock.lock();
+  const auto found = entries_.find(tid);
+  if (found == entries_.end() || found->second.serial != serial) return;
+  Entry& entry = found->second;
+  entry.view = view;
+  if (!past) {
+    const auto now = Clock::now();
+    entry.pause = std::min(entry.pause * 2, now - entry.since < kShortTime ? kShortPause : kLongestPause);
+    entry.next = now + entry.pause;
+    return;
+  }
+  pass = std::move(entry.pass);
+  entries_.erase(found);
+  lock.unlock();
+  finish(std::move(pass));
+  lock.lock();
 }
 
 void OpenWatch::run() {
-  ::prctl(PR_SET_NAME, "loopfs-opens");
   ::prctl(PR_SET_TIMERSLACK, 1);
   std::unique_lock lock(mutex_);
-  while (!stopping_) {
-    if (entries_.empty()) {
-      changed_.wait(lock);
-      continue;
+  while (!stopping_ && !entries_.empty()) {
+    const auto soonest =
+        std::ranges::min_element(entries_, {}, [](const auto& entry) { return entry.second.next; });
+    if (soonest->second.next > Clock::now()) {
+      changed_.wait_until(lock, soonest->second.next);
+    } else {
+      look_at(soonest->first, lock);
     }
-    const auto soonest = std::ranges::min_element(entries_, {}, [](const auto& entry) {
-                           return entry.second.next;
-                         })->second.next;
-    changed_.wait_until(lock, soonest);
-    const auto now = Clock::now();
-    std::vector<Entry> past;
-    for (auto entry = entries_.begin(); entry != entries_.end();) {
-      Entry& watched = entry->second;
-      if (watched.next > now) {
-        ++entry;
-      } else if (is_past(entry->first, watched)) {
-        past.push_back(std::move(watched));
-        entry = entries_.erase(entry);
-      } else {
-        watched.pause =
-            std::min(watched.pause * 2, now - watched.since < kShortTime ? kShortPause : kLongestPause);
-        watched.next = now + watched.pause;
-        ++entry;
-      }
-    }
-    lock.unlock();
-    for (Entry& entry : past) finish(std::move(entry));
-    lock.lock();
   }
+  running_ = false;
+  ::prctl(PR_SET_TIMERSLACK, 0);  // the thread goes on to do other things
 }
 
 }  // namespace loopfs::kernel

@@ -71,6 +71,18 @@ Result<std::optional<Fd>> parent_user_namespace(int fd) {
   return errno_fail("NS_GET_PARENT");
 }
 
+bool is_or_is_below(int fd, const NamespaceId& other) {
+  std::optional<Fd> above;
+  for (int level = fd;; level = above->get()) {
+    const auto id = namespace_id(level);
+    if (!id) return false;
+    if (*id == other) return true;
+    auto parent = parent_user_namespace(level);
+    if (!parent || !*parent) return false;
+    above = std::move(*parent);
+  }
+}
+
 Result<uid_t> owner_of_user_namespace(int fd) {
   uid_t owner = 0;
   if (::ioctl(fd, NS_GET_OWNER_UID, &owner) != 0) return errno_fail("NS_GET_OWNER_UID");

@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "sys/procfs.h"
 
 namespace loopfs::sys {
 
@@ -48,6 +49,9 @@ std::string format_id_map(std::span<const IdRange> ranges);
 
 // NS_GET_PARENT of a user namespace. None: it is the first one, or the caller's own (as far up as it can see).
 Result<std::optional<Fd>> parent_user_namespace(int fd);
+
+// Whether the user namespace `fd` is `other`, or one inside of it.
+bool is_or_is_below(int fd, const NamespaceId& other);
 
 // NS_GET_OWNER_UID: who made the user namespace, as the caller's numbers the users.
 Result<uid_t> owner_of_user_namespace(int fd);

@@ -49,6 +49,13 @@ Result<void> limit_capabilities(const std::vector<int>& kept) {
   return {};
 }
 
+Result<uint64_t> effective_capabilities_of(pid_t tid) {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, tid};
+  __user_cap_data_struct sets[2]{};
+  if (::syscall(SYS_capget, &header, sets) != 0) return errno_fail("capget {}", tid);
+  return uint64_t{sets[1].effective} << 32 | sets[0].effective;
+}
+
 Result<void> close_from_at_exec(unsigned first) {
   if (::syscall(SYS_close_range, first, ~0U, CLOSE_RANGE_CLOEXEC) != 0) return errno_fail("close_range");
   return {};

@@ -26,6 +26,11 @@ Result<Child> fork_for_parent(unsigned long flags);
 // 0, and no way to gain others. Needs CAP_SETPCAP in its user namespace.
 Result<void> limit_capabilities(const std::vector<int>& kept);
 
+// The effective capabilities of the thread `tid`, one bit each, in its own user namespace: capget(2), which waits for
+// nobody. /proc/TID/status, which tells them too, may be the last to drop the thread's memory, and with it files of
+// whatever file system. Errors: ESRCH.
+Result<uint64_t> effective_capabilities_of(pid_t tid);
+
 // Makes every descriptor from `first` on close at execve(2).
 Result<void> close_from_at_exec(unsigned first);
 

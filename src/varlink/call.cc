@@ -42,8 +42,8 @@ Result<Request> parse_request(Frame frame) {
   return request;
 }
 
-Call::Call(Channel& channel, const Peer& peer, Request request)
-    : channel_(channel), peer_(peer), request_(std::move(request)) {}
+Call::Call(Channel& channel, const Peer& peer, const Caller* caller, Request request)
+    : channel_(channel), peer_(peer), caller_(caller), request_(std::move(request)) {}
 
 Result<void> Call::send(Json message, Json parameters, NotUtf8 policy, std::span<const int> fds) {
   if (answered_) return fail(EINVAL, "answer {} again", request_.method);

@@ -21,6 +21,14 @@ inline constexpr char kMethodNotImplemented[] = "org.varlink.service.MethodNotIm
 inline constexpr char kInvalidParameter[] = "org.varlink.service.InvalidParameter";
 inline constexpr char kExpectedMore[] = "org.varlink.service.ExpectedMore";
 
+// Who calls, as the service itself knows those who connect: see Server::Options::admit.
+struct Caller {
+  Caller() = default;
+  Caller(const Caller&) = delete;
+  Caller& operator=(const Caller&) = delete;
+  virtual ~Caller() = default;
+};
+
 struct Request {
   std::string method;  // with its interface: "org.varlink.service.GetInfo"
   Json parameters;     // an object
@@ -38,7 +46,7 @@ Result<Request> parse_request(Frame frame);
 // and then one reply() or error(); if it does not, the connection is closed.
 class Call {
  public:
-  Call(Channel& channel, const Peer& peer, Request request);
+  Call(Channel& channel, const Peer& peer, const Caller* caller, Request request);
   Call(const Call&) = delete;
   Call& operator=(const Call&) = delete;
 
@@ -48,6 +56,7 @@ class Call {
   bool oneway() const { return request_.oneway; }
   bool wants_upgrade() const { return request_.upgrade; }
   const Peer& peer() const { return peer_; }
+  const Caller* caller() const { return caller_; }  // null if the service does not tell them apart
 
   // The descriptors sent along; those not taken are closed after the call.
   std::vector<Fd> take_fds() { return std::move(request_.fds); }
@@ -74,6 +83,7 @@ class Call {
 
   Channel& channel_;
   const Peer& peer_;
+  const Caller* const caller_;
   Request request_;
   bool answered_ = false;
 };

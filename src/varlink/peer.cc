@@ -2,10 +2,9 @@
 
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
-#include <fstream>
 #include <optional>
-#include <sstream>
 #include <string>
 
 #include "sys/pidfd.h"
@@ -14,15 +13,11 @@
 namespace loopfs::varlink {
 namespace {
 
+// proc(5): who owns the folder. Its file "status" takes part in the process's memory, and with that may have to wait.
 std::optional<uid_t> effective_user(pid_t pid) {
-  std::ifstream status(fmt::format("/proc/{}/status", pid));
-  for (std::string line; std::getline(status, line);) {
-    if (!line.starts_with("Uid:")) continue;
-    std::istringstream fields(line.substr(4));
-    uid_t real, effective;
-    if (fields >> real >> effective) return effective;
-  }
-  return std::nullopt;
+  struct stat status = {};
+  if (::stat(fmt::format("/proc/{}", pid).c_str(), &status) != 0) return std::nullopt;
+  return status.st_uid;
 }
 
 // poll(2) now; also what it reports unasked.

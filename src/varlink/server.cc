@@ -48,10 +48,11 @@ void clear_event(int eventfd) {
 }
 
 // Never waits: the socket is new, and has room for this.
-void turn_away(Channel& channel, const char* reason) {
-  const Json error = {{"error", kTooManyConnections},
-                      {"parameters", {{"errno", EBUSY}, {"message", reason}}}};
-  if (auto text = serialize(error)) (void)channel.send(*text, {}, std::chrono::milliseconds(0));
+void turn_away(Channel& channel, const Error& reason) {
+  const Json error = {{"error", kTurnedAway},
+                      {"parameters", {{"errno", reason.code}, {"message", reason.what}}}};
+  if (auto text = serialize(error, NotUtf8::kReplace))
+    (void)channel.send(*text, {}, std::chrono::milliseconds(0));
 }
 
 }  // namespace
@@ -68,8 +69,7 @@ Result<std::unique_ptr<Server>> Server::create(Options options) {
 
 Server::Server(Options options, Dispatcher dispatcher, Fd wake)
     : dispatcher_(std::move(dispatcher)),
-      max_connections_(options.max_connections),
-      max_connections_per_uid_(options.max_connections_per_uid),
+      admit_(std::move(options.admit)),
       socket_(std::move(options.socket)),
       wake_(std::move(wake)) {}
 
@@ -130,29 +130,18 @@ void Server::accept_one() {
     spdlog::debug("varlink: connection: {}", peer.error().message());
     return;
   }
-  admit(std::move(channel), std::move(*peer));
+  auto admission = admit_ ? admit_(*peer) : Admission{};
+  if (!admission) {
+    spdlog::debug("varlink: connection of user {}: {}", peer->uid, admission.error().message());
+    return turn_away(channel, admission.error());
+  }
+  begin(std::move(channel), std::move(*peer), std::move(*admission));
 }
 
-const char* Server::bound_reached(uid_t uid) const {
-  size_t all = 0;
-  size_t same_user = 0;
-  for (const Connection& connection : connections_) {
-    if (connection.done) continue;
-    ++all;
-    if (connection.peer.uid == uid) ++same_user;
-  }
-  if (all >= max_connections_) return "too many connections";
-  if (uid != 0 && same_user >= max_connections_per_uid_) return "too many connections of this user";
-  return nullptr;
-}
-
-void Server::admit(Channel channel, Peer peer) {
-  std::unique_lock lock(mutex_);
-  if (const char* reason = bound_reached(peer.uid)) {
-    lock.unlock();
-    return turn_away(channel, reason);
-  }
-  Connection& connection = connections_.emplace_back(std::move(channel), std::move(peer));
+void Server::begin(Channel channel, Peer peer, Admission admission) {
+  const std::lock_guard lock(mutex_);
+  Connection& connection =
+      connections_.emplace_back(std::move(channel), std::move(peer), std::move(admission));
   try {
     connection.thread = std::thread([this, &connection] { serve(connection); });
   } catch (const std::system_error& error) {
@@ -165,6 +154,7 @@ void Server::serve(Connection& connection) {
   answer_calls(connection);
   const std::lock_guard lock(mutex_);
   connection.channel.close();
+  connection.admission.share.reset();
   connection.done = true;
   signal_event(wake_.get());
 }
@@ -179,7 +169,7 @@ void Server::answer_calls(Connection& connection) {
       spdlog::debug("varlink: {}", request.error().message());
       return;
     }
-    Call call(connection.channel, connection.peer, std::move(*request));
+    Call call(connection.channel, connection.peer, connection.admission.caller.get(), std::move(*request));
     if (!dispatcher_.dispatch(call)) {
       spdlog::debug("varlink: {}: no answer", call.method());
       return;

@@ -75,7 +75,8 @@ inline std::string answer_to(int socket, const std::string& text, std::vector<in
 
 class TestService {
  public:
-  explicit TestService(std::vector<Interface> interfaces, size_t most = 16, size_t most_of_a_uid = 8) {
+  using Admit = std::function<Result<Admission>(const Peer&)>;
+  explicit TestService(std::vector<Interface> interfaces, Admit admit = nullptr) {
     char directory[] = "/tmp/loopfs-varlink-XXXXXX";
     directory_ = ::mkdtemp(directory);
     path_ = directory_ + "/socket";
@@ -91,8 +92,7 @@ class TestService {
     options.socket = std::move(socket);
     options.information = {"Vendor", "Product", "1", "https://example.org"};
     options.interfaces = std::move(interfaces);
-    options.max_connections = most;
-    options.max_connections_per_uid = most_of_a_uid;
+    options.admit = std::move(admit);
     auto created = Server::create(std::move(options));
     EXPECT_TRUE(created);
     server_ = std::move(*created);

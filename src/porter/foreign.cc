@@ -1,0 +1,113 @@
+#include "porter/foreign.h"
+
+#include <algorithm>
+
+namespace loopfs::porter {
+namespace {
+
+constexpr std::nullopt_t kAsLongAsItTakes = std::nullopt;
+
+}  // namespace
+
+Result<Errand> Account::begin() const {
+  Permit share;
+  if (permit) {
+    porters->sweep();
+    auto given = permit();
+    if (!given) return propagate(given);
+    share = std::move(*given);
+  }
+  return porters->begin(std::move(share));
+}
+
+Result<ForeignFile> ForeignFile::take(const Account& account, pid_t tid, int number) {
+  if (number < 0) return fail(EBADF, "descriptor {}", number);
+  auto errand = account.begin();
+  if (!errand) return propagate(errand);
+  ForeignFile file(std::move(*errand));
+  const Order order{.act = Act::kTakeFile,
+                    .tid = tid,
+                    .number = number,
+                    .instance = account.instance,
+                    .fuse_backing = account.fuse_backing};
+  const auto reply = file.errand_.ask(order, Errand::kPatience);
+  if (!reply) return propagate(reply);
+  file.facts_ = reply->answer.facts;
+  return file;
+}
+
+Result<ForeignFile> ForeignFile::take_any(const Account& account, pid_t tid, int number) {
+  if (number < 0) return fail(EBADF, "descriptor {}", number);
+  auto errand = account.begin();
+  if (!errand) return propagate(errand);
+  ForeignFile file(std::move(*errand));
+  const auto reply =
+      file.errand_.ask({.act = Act::kTakeDescriptor, .tid = tid, .number = number}, Errand::kPatience);
+  if (!reply) return propagate(reply);
+  return file;
+}
+
+Result<void> ForeignFile::with_device(Act act, int device, const loop_config& config) {
+  const auto reply = errand_.ask({.act = act, .config = config}, kAsLongAsItTakes, {}, std::span(&device, 1));
+  if (!reply) return propagate(reply);
+  return {};
+}
+
+Result<void> ForeignFile::bind_to(int device, const loop_config& config) {
+  return with_device(Act::kConfigure, device, config);
+}
+
+Result<void> ForeignFile::change_to(int device) {
+  return with_device(Act::kChangeFile, device, {});
+}
+
+bool ForeignFile::is_behind(int device) {
+  return errand_.ask({.act = Act::kIsBacking}, Errand::kPatience, {}, std::span(&device, 1)).has_value();
+}
+
+Result<void> ForeignFile::reread_partitions(uint64_t disk_sequence, int hangup) {
+  const auto reply =
+      errand_.ask({.act = Act::kReadPartitions, .value = disk_sequence}, kAsLongAsItTakes, {}, {}, hangup);
+  if (!reply) return propagate(reply);
+  return {};
+}
+
+Result<void> read_memory(const Account& account, pid_t tid, uint64_t address, std::span<std::byte> bytes) {
+  auto errand = account.begin();
+  if (!errand) return propagate(errand);
+  const Order order{.act = Act::kReadMemory, .tid = tid, .address = address, .size = bytes.size()};
+  const auto reply = errand->ask(order, Errand::kPatience);
+  if (!reply) return propagate(reply);
+  if (reply->packet.bytes.size() != bytes.size()) return fail(EFAULT, "read the caller's memory");
+  std::ranges::copy(reply->packet.bytes, bytes.begin());
+  return {};
+}
+
+Result<void> write_memory(const Account& account, pid_t tid, uint64_t address,
+                          std::span<const std::byte> bytes) {
+  auto errand = account.begin();
+  if (!errand) return propagate(errand);
+  const auto reply =
+      errand->ask({.act = Act::kWriteMemory, .tid = tid, .address = address}, Errand::kPatience, bytes);
+  if (!reply) return propagate(reply);
+  return {};
+}
+
+Result<ForeignMount> mount_filesystem(const Account& account, const MountOrder& order) {
+  auto errand = account.begin();
+  if (!errand) return propagate(errand);
+  std::vector<std::string> words{order.type};
+  for (const auto& [key, value] : order.parameters) {
+    words.push_back(key);
+    words.push_back(value);
+  }
+  const int fds[] = {order.device, order.user_namespace};
+  auto reply =
+      errand->ask({.act = Act::kMountFilesystem, .value = order.attributes}, kAsLongAsItTakes,
+                  join_words(words), std::span(fds).first(order.user_namespace >= 0 ? 2 : 1), order.hangup);
+  if (!reply) return propagate(reply);
+  if (reply->packet.fds.size() != 1) return fail(EPROTO, "a porter's answer without a mount");
+  return ForeignMount{std::move(*errand), std::move(reply->packet.fds.front())};
+}
+
+}  // namespace loopfs::porter

@@ -1,0 +1,77 @@
+// What a stranger has, as far as anybody may touch it.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "porter/porters.h"
+
+namespace loopfs::porter {
+
+// Whose strangers they are: the porters that are used for them are charged to that account.
+struct Account {
+  Porters* porters = nullptr;              // borrowed
+  std::function<Result<Permit>()> permit;  // for one more porter; may be unset
+  dev_t instance = 0;                      // st_dev of the owner's instance
+  bool fuse_backing = false;               // whether files of FUSE file systems may be bound
+
+  Result<Errand> begin() const;
+};
+
+// A descriptor of a stranger's. It is never one of ours: a porter has it, which this class alone speaks to, and which may
+// hang in whatever is done with the file, its close(2) included, while we go on.
+class ForeignFile {
+ public:
+  // Descriptor `number` of the thread, to be a device's backing file: a regular file or a block device of which the
+  // kernel can ask what it likes. Errors: EBADF, EINVAL, EOPNOTSUPP a FUSE file system, or an overlay that may have one
+  // below; EIO its file system does not answer; EDQUOT, EAGAIN too many do not.
+  static Result<ForeignFile> take(const Account& account, pid_t tid, int number);
+  // Of any kind, to ask one thing of.
+  static Result<ForeignFile> take_any(const Account& account, pid_t tid, int number);
+
+  // st_dev and st_ino.
+  const FileFacts& facts() const { return facts_; }
+
+  // LOOP_CONFIGURE and LOOP_CHANGE_FD of `device` (borrowed) with the file. May take as long as the file's fsync(2).
+  // Errors: the kernel's.
+  Result<void> bind_to(int device, const loop_config& config);
+  Result<void> change_to(int device);
+  // Whether `device` is bound to it.
+  bool is_behind(int device);
+  // BLKRRPART on it, if it is open on the disk with that sequence number. `hangup`: as Errand::ask.
+  Result<void> reread_partitions(uint64_t disk_sequence, int hangup);
+
+ private:
+  explicit ForeignFile(Errand errand) : errand_(std::move(errand)) {}
+  Result<void> with_device(Act act, int device, const loop_config& config);
+
+  Errand errand_;
+  FileFacts facts_;
+};
+
+// process_vm_readv and process_vm_writev, by a porter: the memory may be a mapping of a file of the stranger's own.
+// Errors: EFAULT.
+Result<void> read_memory(const Account& account, pid_t tid, uint64_t address, std::span<std::byte> bytes);
+Result<void> write_memory(const Account& account, pid_t tid, uint64_t address,
+                          std::span<const std::byte> bytes);
+
+// A mount that is in a porter's hands, too, so that its last close, which may write out, is not ours.
+struct ForeignMount {
+  Errand errand;
+  Fd mount;  // detached; closed first
+};
+struct MountOrder {
+  std::string type;
+  std::vector<std::pair<std::string, std::string>> parameters;
+  uint64_t attributes = 0;
+  int device = -1;          // kept open meanwhile; borrowed
+  int user_namespace = -1;  // the mount's ids are of it; borrowed; -1: those of the machine
+  int hangup = -1;          // as Errand::ask
+};
+// Errors: the kernel's, which reads the stranger's image.
+Result<ForeignMount> mount_filesystem(const Account& account, const MountOrder& order);
+
+}  // namespace loopfs::porter
