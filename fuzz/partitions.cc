@@ -57,7 +57,7 @@ uint32_t crc32(std::string_view bytes) {
 class Image {
  public:
   Image(Input& input, uint32_t block_size)
-      : block_size_(block_size), bytes_((input.byte() + 1) * size_t{4096}, '\0') {
+      : block_size_(block_size), bytes_((input.below(64) + 1) * size_t{4096}, '\0') {
     while (!input.empty()) piece(input);
   }
   const std::string& bytes() const { return bytes_; }
