@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <cstdarg>
 #include <functional>
 #include <memory>
 #include <set>
@@ -33,6 +34,11 @@ constexpr uint32_t kMostOpcode = FUSE_SYNCFS;
 
 // What lives as long as the process.
 struct World {
+  // libfuse has a line for each session that ends as these do.
+  World() {
+    ::fuse_set_log_func([](fuse_log_level, const char*, va_list) {});
+  }
+
   Files files;
   Dummies dummies{files};
   Fd user_namespace{::open("/proc/self/ns/user", O_RDONLY | O_CLOEXEC)};
