@@ -4,9 +4,10 @@ BUILD := build/release
 PREFIX ?= /usr/local
 DESTDIR ?=
 JOBS ?= $(shell nproc)
+MINUTES ?= 1
 WERROR := $(if $(LOOPFS_WERROR),ON,OFF)
 
-.PHONY: all help deps demo-deps test-deps configure programs tests demo test bench install deb clean format lint
+.PHONY: all help deps demo-deps test-deps configure programs tests demo test bench install deb clean format lint fuzz
 
 all: programs
 
@@ -14,6 +15,7 @@ help:
 	@echo 'make                            build the programs into $(BUILD)/bin'
 	@echo 'make demo                       build a disk image as an unprivileged user, and check it'
 	@echo 'make test                       all tests (as root: also those that need it)'
+	@echo 'make fuzz MINUTES=1             each fuzz harness (FUZZ="varlink fuse": these) for so long, of processor time'
 	@echo 'make bench                      loopfs and its neighbours, side by side'
 	@echo 'make install PREFIX= DESTDIR=   programs, man page, completions'
 	@echo 'make deb                        Debian packages, into build/deb'
@@ -51,6 +53,14 @@ test: test-deps
 	@$(MAKE) --no-print-directory tests
 	@ctest --test-dir $(BUILD) -j2 --output-on-failure --no-tests=error --timeout 300 \
 	  --output-junit $(CURDIR)/build/tests.xml $(CTEST_ARGS)
+
+fuzz:
+	@scripts/install-deps build fuzz
+	@cmake --preset fuzz > build/fuzz.log 2>&1 || { cat build/fuzz.log; exit 1; }
+	@cmake --build build/fuzz --target fuzz_harnesses -j $(JOBS) > build/fuzz.log 2>&1 || { cat build/fuzz.log; exit 1; }
+	@JOBS=$(JOBS) fuzz/run $(MINUTES) $(FUZZ)
+
+fuzz: | build
 
 bench: test-deps
 	@$(MAKE) --no-print-directory programs

@@ -21,6 +21,11 @@ if(LOOPFS_SANITIZE)
   target_link_options(loopfs_options INTERFACE -fsanitize=${LOOPFS_SANITIZE})
 endif()
 
+# fuzz/CMakeLists.txt adds libFuzzer's main() where there is none.
+if(LOOPFS_FUZZ)
+  target_compile_options(loopfs_options INTERFACE -fsanitize=fuzzer-no-link -fno-sanitize-recover=undefined)
+endif()
+
 # loopfs_library(NAME SOURCES a.cc b.cc DEPS loopfs_base ...): the static library loopfs_NAME.
 function(loopfs_library name)
   cmake_parse_arguments(arg "" "" "SOURCES;DEPS" ${ARGN})

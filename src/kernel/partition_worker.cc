@@ -16,6 +16,7 @@
 
 #include <array>
 #include <chrono>
+#include <set>
 #include <sstream>
 
 #include "engine/partition_scan.h"
@@ -83,13 +84,30 @@ Result<void> add_partitions(const Binding& binding, const std::string& program) 
   if (!may_have_table(device->get()) || !sys::loop_partition_numbers(binding.number()).empty()) return {};
   auto answer = ask_worker(device->get(), program);
   if (!answer) return propagate(answer);
-  std::istringstream lines(*answer);
+  for (const sys::PartitionEdit& edit : parse_partition_lines(*answer)) {
+    (void)sys::edit_partition(device->get(), edit);
+  }
+  return {};
+}
+
+std::string partition_lines(const std::map<uint32_t, instance::Partition>& partitions) {
+  std::string text;
+  for (const auto& [number, partition] : partitions) {
+    text += fmt::format("{} {} {}\n", number, partition.start, partition.size);
+  }
+  return text;
+}
+
+std::vector<sys::PartitionEdit> parse_partition_lines(const std::string& answer) {
+  std::vector<sys::PartitionEdit> edits;
+  std::set<int> seen;
+  std::istringstream lines(answer);
   for (sys::PartitionEdit edit{.operation = BLKPG_ADD_PARTITION};
        lines >> edit.number >> edit.start >> edit.length;) {
     if (edit.number < 1 || edit.number > static_cast<int>(instance::kMostPartitions)) continue;
-    (void)sys::edit_partition(device->get(), edit);  // the kernel checks the rest
+    if (seen.insert(edit.number).second) edits.push_back(edit);
   }
-  return {};
+  return edits;
 }
 
 int scan_standard_input() {
@@ -109,10 +127,7 @@ int scan_standard_input() {
   }
   const auto found = engine::scan_partitions(STDIN_FILENO, 0, size, static_cast<uint32_t>(block_size));
   if (!found) return 1;
-  std::string text;
-  for (const auto& [number, partition] : *found) {
-    text += fmt::format("{} {} {}\n", number, partition.start, partition.size);
-  }
+  const std::string text = partition_lines(*found);
   return ::write(STDOUT_FILENO, text.data(), text.size()) == static_cast<ssize_t>(text.size()) ? 0 : 1;
 }
 

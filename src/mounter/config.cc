@@ -9,6 +9,8 @@
 #include <sstream>
 #include <string_view>
 
+#include "base/printable.h"
+
 namespace loopfs::mounter {
 namespace {
 
@@ -122,7 +124,7 @@ Result<Program> program_of(const toml::table& entry, const std::string& where) {
       "read_write_options", "passed",    "ignored"};
   for (const auto& [key, value] : entry) {
     if (std::find(std::begin(kKeys), std::end(kKeys), key.str()) == std::end(kKeys)) {
-      return fail(EINVAL, "{}: unknown key '{}' in [[program]]", where, key.str());
+      return fail(EINVAL, "{}: unknown key '{}' in [[program]]", where, base::to_printable(key.str()));
     }
   }
   Program program;
@@ -150,11 +152,14 @@ Result<std::vector<Program>> programs_of(std::string_view text, const std::strin
   try {
     document = toml::parse(text, name);
   } catch (const toml::parse_error& error) {
-    return fail(EINVAL, "{} line {}: {}", name, error.source().begin.line, error.description());
+    // It has the character that was met, which may be a line's end.
+    return fail(EINVAL, "{} line {}: {}", name, error.source().begin.line,
+                base::to_printable(error.description()));
   }
   for (const auto& [key, value] : document) {
     if (value.is_table() || value.is_array_of_tables()) continue;  // other tables are loopfsd's
-    if (key.str() != "program") return fail(EINVAL, "{}: unknown key '{}'", name, key.str());
+    if (key.str() != "program")
+      return fail(EINVAL, "{}: unknown key '{}'", name, base::to_printable(key.str()));
   }
   std::vector<Program> programs;
   const toml::node* node = document.get("program");

@@ -32,5 +32,13 @@ TEST(Protocol, RubbishIsRefused) {
   EXPECT_FALSE(decode_reply({}));
 }
 
+// Found by fuzz/supervisor: a worker that was taken over could have the process that it answers run out of stack (not in
+// the release build, whose frames are small).
+TEST(Protocol, WhatIsNestedDeeplyIsRefused) {
+  const std::vector<std::byte> arrays(60000, std::byte{0x91});  // each an array with one element
+  EXPECT_EQ(decode_request(arrays).error().code, EBADMSG);
+  EXPECT_EQ(decode_reply(arrays).error().code, EBADMSG);
+}
+
 }  // namespace
 }  // namespace loopfs::mounter

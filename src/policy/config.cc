@@ -11,6 +11,8 @@
 #include <fstream>
 #include <limits>
 
+#include "base/printable.h"
+
 namespace loopfs::policy {
 namespace {
 
@@ -24,12 +26,7 @@ constexpr uint64_t kMostId = std::numeric_limits<uid_t>::max() - 1;  // (uid_t)-
 // A value for a message of one line.
 std::string quoted(std::string_view text) {
   constexpr size_t kMostShown = 60;
-  std::string line = "\"";
-  for (const char c : text.substr(0, kMostShown)) {
-    const auto byte = static_cast<unsigned char>(c);
-    line += byte < 0x20 || byte == 0x7f ? fmt::format("\\x{:02x}", byte) : std::string(1, c);
-  }
-  return line + (text.size() > kMostShown ? "...\"" : "\"");
+  return '"' + base::to_printable(text.substr(0, kMostShown)) + (text.size() > kMostShown ? "...\"" : "\"");
 }
 
 std::string shown(const toml::node& node) {
@@ -333,7 +330,9 @@ Result<Config> Config::parse(std::string_view text, const std::string& name) {
   try {
     document = toml::parse(text, name);
   } catch (const toml::parse_error& error) {
-    return fail(EINVAL, "{}:{}: {}", name, error.source().begin.line, error.description());
+    // It has the character that was met, which may be a line's end.
+    return fail(EINVAL, "{}:{}: {}", name, error.source().begin.line,
+                base::to_printable(error.description()));
   }
   return ConfigReader(document, name).read();
 }

@@ -185,5 +185,16 @@ TEST(Config, FilesAreRead) {
   EXPECT_EQ(Config::load(testing::TempDir()).error().code, EIO);
 }
 
+// Found by fuzz/config: the parser's own message had the line's end in it.
+TEST(Config, MistakesAreOneLine) {
+  for (const char* text :
+       {"[limits]\ndevices_per_user = n\n", "\"a\\nb\" = 1\n", "[[program]]\n\"a\\u001bb\" = 1\n"}) {
+    const auto parsed = Config::parse(text, "my.toml");
+    if (parsed) continue;
+    for (const unsigned char c : parsed.error().message()) EXPECT_TRUE(c >= 0x20 && c != 0x7f) << text;
+  }
+  EXPECT_FALSE(Config::parse("x = n\n", "my.toml"));
+}
+
 }  // namespace
 }  // namespace loopfs::policy
