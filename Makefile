@@ -6,7 +6,7 @@ DESTDIR ?=
 JOBS ?= $(shell nproc)
 WERROR := $(if $(LOOPFS_WERROR),ON,OFF)
 
-.PHONY: all help deps demo-deps test-deps configure programs tests demo test bench install deb clean format lint
+.PHONY: all help deps demo-deps test-deps configure programs tests demo test test-sanitized bench install deb clean format lint
 
 all: programs
 
@@ -14,6 +14,7 @@ help:
 	@echo 'make                            build the programs into $(BUILD)/bin'
 	@echo 'make demo                       build a disk image as an unprivileged user, and check it'
 	@echo 'make test                       all tests (as root: also those that need it)'
+	@echo 'make test-sanitized             unit tests and a storm on loopfsd under ASan, UBSan and TSan'
 	@echo 'make bench                      loopfs and its neighbours, side by side'
 	@echo 'make install PREFIX= DESTDIR=   programs, man page, completions'
 	@echo 'make deb                        Debian packages, into build/deb'
@@ -51,6 +52,10 @@ test: test-deps
 	@$(MAKE) --no-print-directory tests
 	@ctest --test-dir $(BUILD) -j2 --output-on-failure --no-tests=error --timeout 300 \
 	  --output-junit $(CURDIR)/build/tests.xml $(CTEST_ARGS)
+
+test-sanitized: test-deps
+	@mkdir -p build
+	@JOBS=$(JOBS) scripts/test-sanitized
 
 bench: test-deps
 	@$(MAKE) --no-print-directory programs
