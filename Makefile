@@ -7,7 +7,7 @@ JOBS ?= $(shell nproc)
 MINUTES ?= 1
 WERROR := $(if $(LOOPFS_WERROR),ON,OFF)
 
-.PHONY: all help deps demo-deps test-deps configure programs tests demo test bench install deb clean format lint fuzz
+.PHONY: all help deps demo-deps test-deps configure programs tests demo test test-sanitized bench install deb clean format lint fuzz
 
 all: programs
 
@@ -16,6 +16,7 @@ help:
 	@echo 'make demo                       build a disk image as an unprivileged user, and check it'
 	@echo 'make test                       all tests (as root: also those that need it)'
 	@echo 'make fuzz MINUTES=1             each fuzz harness (FUZZ="varlink fuse": these) for so long, of processor time'
+	@echo 'make test-sanitized             unit tests and a storm on loopfsd under ASan, UBSan and TSan'
 	@echo 'make bench                      loopfs and its neighbours, side by side'
 	@echo 'make install PREFIX= DESTDIR=   programs, man page, completions'
 	@echo 'make deb                        Debian packages, into build/deb'
@@ -61,6 +62,9 @@ fuzz:
 	@JOBS=$(JOBS) fuzz/run $(MINUTES) $(FUZZ)
 
 fuzz: | build
+test-sanitized: test-deps
+	@mkdir -p build
+	@JOBS=$(JOBS) scripts/test-sanitized
 
 bench: test-deps
 	@$(MAKE) --no-print-directory programs

@@ -39,7 +39,7 @@ void HubSession::process(std::span<std::byte> request) {
     if (begin_again(header.unique)) return;
     if (options_.on_begin) options_.on_begin(request);
   }
-  perform(request, nullptr);
+  if (!is_interrupt(request)) perform(request, nullptr);
 }
 
 // The earlier process had noted the request and may not have answered it. libfuse takes it only once.

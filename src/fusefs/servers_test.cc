@@ -127,6 +127,19 @@ TYPED_TEST(EveryServer, RefusesWhatNobodyCanDo) {
   EXPECT_EQ(kernel.ask(FUSE_GETATTR, 0x7777'7777'7777'7777, fuse_getattr_in{}).error, ENOENT);
 }
 
+// libfuse would answer it in the place of the next request, or keep it for good.
+TYPED_TEST(EveryServer, AnInterruptThatComesTooLateLeavesNothing) {
+  TypeParam server;
+  server.kernel.begin();
+  const fuse_interrupt_in interrupt{.unique = 4711};
+  server.kernel.send(FUSE_INTERRUPT, FUSE_ROOT_ID,
+                     {reinterpret_cast<const char*>(&interrupt), sizeof interrupt});
+  EXPECT_EQ(server.kernel.lookup("loop1").error, 0);
+  EXPECT_EQ(server.kernel.lookup("loop2").error, ENOENT);
+  server.kernel.send(FUSE_INTERRUPT, FUSE_ROOT_ID,
+                     {reinterpret_cast<const char*>(&interrupt), sizeof interrupt});
+}
+
 TYPED_TEST(EveryServer, UnlinkRemovesADevice) {
   TypeParam server;
   server.kernel.begin();

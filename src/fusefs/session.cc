@@ -68,6 +68,13 @@ void Session::perform(std::span<std::byte> request, std::vector<std::byte>* kept
   kept_reply = nullptr;
 }
 
+bool Session::is_interrupt(std::span<const std::byte> request) {
+  fuse_in_header header{};
+  if (request.size() < sizeof header) return false;
+  std::memcpy(&header, request.data(), sizeof header);
+  return header.opcode == FUSE_INTERRUPT;
+}
+
 bool Session::current_is_resent() {
   return resent;
 }

@@ -47,6 +47,9 @@ class Session {
   Result<void> make(const fuse_lowlevel_ops& operations, void* userdata, int channel);
   // A request that libfuse has not read. `kept_reply`: where its reply goes; null: to the channel.
   void perform(std::span<std::byte> request, std::vector<std::byte>* kept_reply) const;
+  // INTERRUPT: the caller of another request has been killed, or has got a signal. Nobody here asks for that, and libfuse
+  // keeps one that comes after its request's answer, for good if none follows: not for libfuse.
+  static bool is_interrupt(std::span<const std::byte> request);
   void destroy() { session_.reset(); }
 
  private:

@@ -146,6 +146,8 @@ void ThreadedSession::serve(int channel) {
   while (!fuse_session_exited(raw())) {
     const int received = fuse_session_receive_buf(raw(), buffer.get());
     if (received > 0) {
+      const fuse_buf& read = *buffer.get();
+      if (is_interrupt({static_cast<const std::byte*>(read.mem), read.size})) continue;
       const Busy busy(*this);
       fuse_session_process_buf(raw(), buffer.get());
     } else if (received != -EINTR && received != -EAGAIN && received != -ENOENT) {

@@ -11,8 +11,10 @@ PROGRAMS=${LOOPFS%/*}/isolation
 [ -x "$PROGRAMS/stuck" ] || skip "the programs of tests/isolation are not built"
 chmod 0755 .
 start_daemon 400000
-server() { pgrep -P "$daemon_pid" loopfsd; }
-wait_for 10 server
+# By the log: pgrep(1) and ps(1), too, wait for a process that hangs in execve(2).
+servers() { grep -c '] ready$' "$TEST_FOLDER/run/log"; }
+is_ready() { [ "$(servers)" = 1 ]; }
+wait_for 10 is_ready
 for name in a b; do truncate -s 64K $name.img && chmod 0666 $name.img; done
 mkdir -m 0755 i
 cat >inside.sh <<'IN'
@@ -29,11 +31,9 @@ others_fine() {
   timeout 60 "$PROGRAMS/container" 300000 bash inside.sh "$PROGRAMS/latency" i b.img 2 250 || fail "others are held up: $1"
 }
 replace_server() {
-  local before
-  before=$(server)
   kill -HUP "$daemon_pid"
-  another() { [ -n "$(server)" ] && [ "$(server)" != "$before" ]; }
-  wait_for 10 another
+  replaced() { [ "$(servers)" = 2 ]; }
+  wait_for 10 replaced
 }
 
 for way in flush memory exec; do
@@ -57,7 +57,7 @@ for way in flush memory exec; do
   kill -KILL $container 2>/dev/null || true
   wait $container || true
   start_daemon 400000
-  wait_for 10 server
+  wait_for 10 is_ready
 done
 
 echo "== nodes"
