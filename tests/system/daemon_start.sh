@@ -17,8 +17,8 @@ end() {
   if mountpoint -q instance; then umount instance; fi
   [ -z "$daemon_pid" ] || { kill "$daemon_pid" && wait "$daemon_pid"; } 2>/dev/null || true
   remove_all "$doctors" 1048576 || true
-  remove_all "$first" $((first + 300000)) || true
-  [ $status -eq 0 ] || sed 's/^/loopfsd: /' "$TEST_FOLDER/run/log" second.log one.log two.log >&2 2>/dev/null
+  remove_all "$first" $((first + 200000)) || true
+  [ $status -eq 0 ] || sed 's/^/loopfsd: /' "$TEST_FOLDER/run/log" second.log one.log two.log >&2 2>/dev/null || true
 }
 trap end EXIT
 
