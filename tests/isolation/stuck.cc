@@ -6,6 +6,8 @@
 //            namespace: there the kernel refuses to ask for somebody from outside
 //   nodes    the instance's own nodes as backing files, more of them at once than it has threads
 //   exec     execve(2) that never ends, of a thread that has just been led to a device, and has a page of such a file
+//   change   by LOOP_CHANGE_FD on a device, of which only the kernel is asked, it is on such a file, and is read by a file that
+//            was opened before it was bound. As "memory"
 // Prints "stuck" when it is, and stays so until it is killed; "nodes" ends, if it got its answers.
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -23,8 +25,8 @@ namespace {
 constexpr unsigned kDevices = 12;
 std::string g_directory, g_folder, g_file;
 
-int open_node(unsigned number) {
-  const int fd = open(node(g_directory, number).c_str(), O_RDWR | O_CLOEXEC);
+int open_node(unsigned number, int flags = O_RDWR) {
+  const int fd = open(node(g_directory, number).c_str(), flags | O_CLOEXEC);
   if (fd < 0) broken("open loop%u", number);
   return fd;
 }
@@ -109,6 +111,20 @@ void exec() {
   stay([&] { return fuse.shared.asked > 0; });
 }
 
+void change() {
+  const int file = open(g_file.c_str(), O_RDONLY | O_CLOEXEC), loop = open_node(0, O_RDONLY);
+  if (const int error = configure(loop, file, LO_FLAGS_READ_ONLY)) errno = error, broken("LOOP_CONFIGURE");
+  Fuse& fuse = silent_server(FUSE_READ);
+  const int silent = open((fuse.place + "/f").c_str(), O_RDONLY | O_CLOEXEC), device = open_node(0, O_RDONLY);
+  if (!is_block(device)) broken("loop0 is no device");
+  if (ioctl(device, LOOP_CHANGE_FD, silent) != 0) cannot("LOOP_CHANGE_FD of the device is refused");
+  beside([=] {
+    char byte;
+    (void)!pread(loop, &byte, 1, 0);
+  });
+  stay([&] { return fuse.shared.asked > 0; });
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -125,5 +141,6 @@ int main(int argc, char** argv) {
   if (way == "memory") memory();
   if (way == "nodes") nodes();
   if (way == "exec") exec();
+  if (way == "change") change();
   return 0;
 }

@@ -36,11 +36,11 @@ replace_server() {
   wait_for 10 replaced
 }
 
-for way in flush memory exec; do
+for way in flush memory exec change; do
   echo "== $way"
   mkdir -m 0777 "folder-$way"
   user=200000
-  [ $way != memory ] || user=host
+  case $way in memory | change) user=host ;; esac
   "$PROGRAMS/container" $user bash inside.sh "$PROGRAMS/stuck" $way i "folder-$way" a.img >"$way.log" 2>&1 &
   container=$!
   ended() { [ ! -e /proc/$container ] || grep -q '^State:.Z' /proc/$container/status; }
