@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <string_view>
 
-
 namespace loopfs::daemon {
 namespace {
 
@@ -105,7 +104,7 @@ Result<std::vector<std::pair<std::string, std::string>>> checked_options(const s
 }
 
 Result<std::optional<porter::ForeignMount>> mount_filesystem(Instance& instance, const policy::Rules& rules,
-                                           const FilesystemRequest& request) {
+                                                             const FilesystemRequest& request) {
   if (rules.mount == policy::MountPolicy::kDeny) return fail(EPERM, "mount: the configuration forbids it");
   if (rules.mount != policy::MountPolicy::kKernel ||
       std::ranges::find(rules.filesystems, request.type) == rules.filesystems.end()) {

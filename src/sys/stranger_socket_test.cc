@@ -45,35 +45,6 @@ bool send_with(int socket, const char* text, int fd, int flags = 0) {
   return ::sendmsg(socket, &header, MSG_NOSIGNAL | flags) >= 0;
 }
 
-bool ended(int reader) {
-  pollfd entry{reader, 0, 0};
-  return ::poll(&entry, 1, kDeadline) == 1 && (entry.revents & POLLHUP) != 0;
-}
-
-// A TCP socket whose last reference is dropped in `seconds`, or when `peer` is closed: it has sent what nobody reads.
-struct Lingering {
-  Fd socket, peer;
-};
-Lingering lingering_socket(int seconds) {
-  const Fd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = ::htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  EXPECT_EQ(::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), size), 0);
-  EXPECT_EQ(::listen(listener.get(), 1), 0);
-  EXPECT_EQ(::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
-  Lingering made{Fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)), Fd()};
-  EXPECT_EQ(::connect(made.socket.get(), reinterpret_cast<sockaddr*>(&address), size), 0);
-  made.peer.reset(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
-  const linger wait{1, seconds};
-  EXPECT_EQ(::setsockopt(made.socket.get(), SOL_SOCKET, SO_LINGER, &wait, sizeof wait), 0);
-  const std::string much(65536, 'x');
-  while (::send(made.socket.get(), much.data(), much.size(), MSG_DONTWAIT) > 0) {
-  }
-  return made;
-}
-
 TEST(StrangerSocket, RefusesDescriptorsWhereTheKernelCan) {
   auto [here, there] = stream_pair();
   auto [reader, writer] = pipe_pair();
