@@ -29,8 +29,11 @@ varlink::Interface interface() {
   interface.methods["Error"] = [](Call& call) { (void)call.error("org.example.test.No", call.parameters()); };
   interface.methods["Count"] = [](Call& call) {
     if (!call.wants_more()) return void(call.expected_more());
-    const int to = call.parameters().value("to", 0);  // throws if it is no number
-    for (int i = 0; i < std::min(to, 3); ++i) (void)call.reply_continues({{"n", i}});
+    const auto to_which = call.parameters().find("to");
+    if (to_which == call.parameters().end() || !to_which->is_number_unsigned())
+      return void(call.invalid_parameter("to"));
+    const auto to = to_which->get<uint64_t>();
+    for (uint64_t i = 0; i < std::min<uint64_t>(to, 3); ++i) (void)call.reply_continues({{"n", i}});
     (void)call.reply();
   };
   interface.methods["Nothing"] = [](Call&) {};
