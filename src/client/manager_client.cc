@@ -90,6 +90,11 @@ Result<varlink::Reply> ManagerClient::call(const char* method, const Json& param
   }
 }
 
+void ManagerClient::wait_until_let_go() {
+  const std::lock_guard lock(mutex_);
+  if (client_) (void)client_->call("org.varlink.service.GetInfo");
+}
+
 Result<InstanceMount> ManagerClient::mount(const MountOptions& options) {
   Json parameters = Json::object();
   if (options.max) parameters["max"] = *options.max;
@@ -99,11 +104,7 @@ Result<InstanceMount> ManagerClient::mount(const MountOptions& options) {
   auto reply = call("Mount", parameters);
   if (!reply) return propagate(reply);
   if (reply->fds.size() != 1) return fail(EPROTO, "loopfsd sent no mount");
-  // The next answer says that the daemon has nothing of the mount any more, which would keep it busy.
-  {
-    const std::lock_guard lock(mutex_);
-    if (client_) (void)client_->call("org.varlink.service.GetInfo");
-  }
+  wait_until_let_go();
   return reading([&] {
     return InstanceMount{reply->parameters.at("instance").get<uint64_t>(), std::move(reply->fds.front())};
   });
@@ -134,6 +135,7 @@ Result<std::optional<Fd>> ManagerClient::mount_filesystem(uint64_t instance, con
                                         {"read_only", wanted.read_only}});
   if (!reply) return propagate(reply);
   if (reply->fds.empty()) return std::optional<Fd>();
+  wait_until_let_go();
   return std::optional<Fd>(std::move(reply->fds.front()));
 }
 

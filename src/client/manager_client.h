@@ -60,6 +60,10 @@ class ManagerClient {
   // `again`: the call may be made once more if the daemon is replaced while it is at it.
   Result<varlink::Reply> call(const char* method, const varlink::Json& parameters, bool again = true);
 
+  // The next answer says that the daemon has nothing of a mount any more that came with the one before, which would keep
+  // it busy.
+  void wait_until_let_go();
+
   const std::string socket_;
   std::mutex mutex_;  // guards client_
   std::optional<varlink::Client> client_;

@@ -95,6 +95,8 @@ class Porter {
       }
       reply_ = {};
       const auto done = perform(order, *packet);
+      // Before the answer: who gets that counts on being the last to close the device.
+      packet->fds.clear();
       Answer answer{.code = done ? 0 : done.error().code, .facts = facts_};
       if (!done) {
         const size_t length = std::min(done.error().what.size(), sizeof answer.what - 1);
@@ -204,7 +206,6 @@ class Porter {
     auto mount = sys::mount_virtual(words[0], parameters, order.value);
     if (!mount) return propagate(mount);
     mount_ = std::move(*mount);
-    node_ = std::move(packet.fds.front());
     if (packet.fds.size() < 2) return {};
     if (auto mapped = sys::map_mount(mount_.get(), packet.fds[1].get()); !mapped) {
       return propagate(mapped, "{}", words[0]);

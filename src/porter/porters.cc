@@ -11,6 +11,7 @@ namespace {
 
 constexpr size_t kMostIdle = 8;
 constexpr std::chrono::seconds kLongRest{5};
+constexpr std::chrono::milliseconds kMoment{50}, kSeldom{250};
 
 // None: not yet.
 std::optional<bool> has_rested(int socket) {
@@ -41,6 +42,10 @@ Result<Errand> Porters::begin(Permit permit) {
 void Porters::take_back(Hand hand) {
   hand.resting_since = Clock::now();
   if (!send(hand.child.socket.get(), Order{}, {}, {})) return;
+  if (hand.holds && !hand.killed) {
+    pollfd wait{hand.child.socket.get(), POLLIN, 0};
+    (void)::poll(&wait, 1, kMoment.count());
+  }
   const std::lock_guard lock(mutex_);
   resting_.push_back(std::move(hand));
 }
@@ -68,9 +73,12 @@ size_t Porters::busy() {
 void Porters::sweep_locked() {
   for (auto next = resting_.begin(); next != resting_.end();) {
     const auto hand = next++;
+    if (hand->killed && Clock::now() < hand->next_look) continue;  // there may be many, for long
+    hand->next_look = Clock::now() + kSeldom;
     const auto rested = has_rested(hand->child.socket.get());
     if (rested) {
       hand->permit.reset();
+      hand->holds = false;
       const bool keep = *rested && !hand->killed && idle_.size() < kMostIdle;
       if (keep) idle_.splice(idle_.end(), resting_, hand);
       if (!keep) resting_.erase(hand);  // it ends with its socket
@@ -90,6 +98,7 @@ Result<Errand::Reply> Errand::ask(const Order& order, std::optional<std::chrono:
                                   std::span<const std::byte> bytes, std::span<const int> fds, int hangup) {
   if (!hand_) return fail(EIO, "its file system does not answer");
   const int socket = hand_->child.socket.get();
+  hand_->holds |= order.act != Act::kReadMemory && order.act != Act::kWriteMemory;
   if (auto sent = send(socket, order, bytes, fds); !sent) return propagate(sent, "ask a porter");
   pollfd waits[] = {{socket, POLLIN, 0}, {hangup, 0, 0}};
   const auto deadline = std::chrono::steady_clock::now() + patience.value_or(std::chrono::milliseconds(0));

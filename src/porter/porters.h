@@ -16,7 +16,8 @@ namespace loopfs::porter {
 // A porter under way, charged to somebody.
 using Permit = std::shared_ptr<void>;
 
-// One porter for one piece of work; its end lets go of all that the porter has.
+// One porter for one piece of work. Its end lets go of all that the porter has, and waits for that for a moment: what
+// follows may count on it, as umount(8) does.
 class Errand;
 
 // Gives out porters, and takes them back once they have rested: who let go of a stranger's file may hang in that, and is
@@ -41,8 +42,9 @@ class Porters {
   struct Hand {
     ForkServer::Child child;
     Permit permit;
-    Clock::time_point resting_since;
+    bool holds = false;  // something of a stranger's
     bool killed = false;
+    Clock::time_point resting_since, next_look;
   };
   void take_back(Hand hand);
   void sweep_locked();

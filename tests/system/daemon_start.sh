@@ -153,8 +153,10 @@ kill "$other" && wait "$other"
 other=
 
 echo "== they are free when the daemon is not there any more, however it ended"
+server=$(pgrep -P "$daemon_pid" loopfsd)
 kill -KILL "$daemon_pid"
 wait "$daemon_pid" 2>/dev/null || true
+wait_for 10 test ! -e "/proc/$server" # it is killed with its keeper, and answers until then
 start_daemon $first
 trap end EXIT
 wait_for 15 grep -q ready "$TEST_FOLDER/run/log"
