@@ -25,7 +25,7 @@ struct FilesystemRequest {
 // what keeps the kernel's file systems from users that nobody trusts so far.
 // Errors: EPERM the rules forbid it, EINVAL an option that is not known to be harmless, the kernel's own.
 Result<std::optional<porter::ForeignMount>> mount_filesystem(Instance& instance, const policy::Rules& rules,
-                                           const FilesystemRequest& request);
+                                                             const FilesystemRequest& request);
 
 // The options of the list that are given to the kernel, and those that always are. Pure. Errors: EINVAL.
 Result<std::vector<std::pair<std::string, std::string>>> checked_options(const std::string& type,

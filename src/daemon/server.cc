@@ -110,7 +110,10 @@ Result<int> run(const ServerOptions& options, policy::Config config,
   if (status == 0) (*manager)->end_instances();
   // Threads that are stuck in somebody's file system cannot be waited for; the kernel ends them with us. And what
   // the next server is to find must not be given up, as the destructors of open files would.
-  if (!(*manager)->stop() || !all_answered || status == keeper::kReplaceStatus) ::_exit(status);
+  const bool stuck = !(*manager)->stop() || !all_answered;
+  // A thread that hangs keeps what the process has open: then others' devices would be, too.
+  if (stuck) (void)sys::close_from(STDERR_FILENO + 1, kPatience);
+  if (stuck || status == keeper::kReplaceStatus) ::_exit(status);
   return status;
 }
 

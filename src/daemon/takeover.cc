@@ -123,20 +123,22 @@ std::vector<uint32_t> Manager::find_orphans() {
   return orphans;
 }
 
+// By a porter: to open a device may take as long as its backing file likes.
 void Manager::release_orphans(const std::vector<uint32_t>& numbers) {
-  for (const uint32_t number : numbers) {
-    auto device = sys::open_loop_device(number, 0, O_RDONLY | O_NONBLOCK);
-    if (!device) {
-      const std::lock_guard lock(mutex_);
-      clearing_.push_back(number);  // unbound at its last close, which lets nobody in any more
-      continue;
-    }
-    auto binding = kernel::Binding::of(number, device->get(), "");
-    (void)sys::clear_loop_device(device->get());
-    pool_->adopt(number);
+  if (numbers.empty()) return;
+  {
     const std::lock_guard lock(mutex_);
-    if (binding) lingering_.push_back({*binding, nullptr});
+    for (const uint32_t number : numbers) {
+      pool_->adopt(number);
+      clearing_.push_back(number);
+    }
   }
+  threads_.run([porters = options_.porters, numbers] {
+    for (const uint32_t number : numbers) {
+      auto errand = porters->begin(nullptr);
+      if (errand) (void)errand->ask({.act = porter::Act::kClear, .value = number}, porter::Errand::kPatience);
+    }
+  });
 }
 
 }  // namespace loopfs::daemon

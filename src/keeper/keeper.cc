@@ -19,7 +19,6 @@
 #include "keeper/records.h"
 #include "keeper/wire.h"
 #include "sys/message.h"
-#include "sys/pidfd.h"
 #include "sys/process.h"
 
 namespace loopfs::keeper {
@@ -32,6 +31,9 @@ using Duration = Bounds::Duration;
 constexpr size_t kSpareFds = 24;
 // For those that are being closed, so that what is dropped makes room at once.
 constexpr size_t kClosingFds = 40;
+
+// How often a look is taken whether the server's first thread still is there.
+constexpr Duration kLook{2000}, kLookAtTheEnd{100};
 
 // Blocks all signals but those that say that this program is wrong or that it is to pause, and returns where
 // the ones come out that mean something. SIGPIPE is among the blocked: a report to nobody must not end us.
@@ -75,7 +77,7 @@ class Keeper {
   }
   int poll_timeout() const;
   void act_on_deadline();
-  void leader_ended();
+  void look_at_leader();
 
   void start_server();
   void take_events();
@@ -99,9 +101,7 @@ class Keeper {
   Records records_;
   std::optional<int> result_;  // of run()
 
-  pid_t pid_ = 0;  // of the server; 0: none
-  // Its first thread, which can end while another hangs in the kernel, so that the process does not.
-  Fd leader_;
+  pid_t pid_ = 0;        // of the server; 0: none
   bool killed_ = false;  // it is waited for no longer than until deadline_
   Fd socket_;            // our end
   Clock::time_point started_;
@@ -147,9 +147,8 @@ int Keeper::run() {
   while (!result_) {
     pollfd watched[] = {
         {signals_.get(), POLLIN, 0},
-        {socket_.valid() ? socket_.get() : -1, static_cast<short>(pending_ ? POLLOUT : POLLIN), 0},
-        {leader_.get(), POLLIN, 0}};
-    if (::poll(watched, 3, poll_timeout()) < 0 && errno != EINTR) {
+        {socket_.valid() ? socket_.get() : -1, static_cast<short>(pending_ ? POLLOUT : POLLIN), 0}};
+    if (::poll(watched, 2, poll_timeout()) < 0 && errno != EINTR) {
       report("poll: " + std::string(::strerror(errno)));
       return 1;
     }
@@ -161,16 +160,17 @@ int Keeper::run() {
       }
     }
     if (watched[0].revents != 0) take_events();
-    if (watched[2].revents != 0) leader_ended();
+    look_at_leader();
     if (!result_) act_on_deadline();
   }
   return *result_;
 }
 
 int Keeper::poll_timeout() const {
-  if (!deadline_) return -1;
+  const Duration look = deadline_ ? kLookAtTheEnd : kLook;
+  if (!deadline_) return pid_ == 0 ? -1 : static_cast<int>(look.count());
   const auto left = std::chrono::ceil<Duration>(*deadline_ - Clock::now());
-  return static_cast<int>(std::max(left, Duration(0)).count());
+  return static_cast<int>(std::clamp(left, Duration(0), look).count());
 }
 
 void Keeper::act_on_deadline() {
@@ -184,16 +184,16 @@ void Keeper::act_on_deadline() {
     killed_ = true;
     deadline_ = Clock::now() + options_.bounds.last_patience;
   } else {
-    // A thread of it hangs in a file system that does not answer. What all others of it had is closed by now, or kept here.
+    // A thread of it hangs in a file system that does not answer.
     report("the server was killed and does not end: it is left behind");
     server_ended(SIGKILL);
   }
 }
 
-// The process is about to end, if it can.
-void Keeper::leader_ended() {
-  leader_.reset();
-  if (pid_ == 0 || killed_) return;
+// The first thread of the server can end while another hangs in the kernel, so that the process does not, and nobody is
+// told: not by SIGCHLD, nor, on newer kernels, by a pidfd of the thread.
+void Keeper::look_at_leader() {
+  if (pid_ == 0 || killed_ || !sys::is_zombie(pid_)) return;
   killed_ = true;
   deadline_ = Clock::now() + options_.bounds.last_patience;
 }
@@ -210,7 +210,6 @@ void Keeper::start_server() {
   }
   pid_ = *pid;
   killed_ = false;
-  if (auto leader = sys::pidfd_of_thread(pid_)) leader_ = std::move(*leader);
   socket_ = std::move(ends->first);
   ::fcntl(socket_.get(), F_SETFL, O_NONBLOCK);
 }
@@ -275,7 +274,6 @@ void Keeper::server_ended(int status) {
   for (int i = 0; i < 256 && serve_one(); ++i) pending_.reset();
   pending_.reset();
   socket_.reset();
-  leader_.reset();
   pid_ = 0;
   deadline_.reset();
   const int code = exit_code(status);

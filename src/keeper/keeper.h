@@ -25,9 +25,9 @@ struct Bounds {
   Duration first_pause{100};  // before a server that died early for the second time in a row; doubles
   Duration longest_pause{5000};
   Duration long_life{30000};  // a server that lived so long did not die early
-  Duration patience{30000};   // for a server to end that was told to; then SIGKILL
-  Duration last_patience{
-      5000};  // for one that was killed, or has no first thread any more; then the next is started
+  Duration patience{10000};   // for a server to end that was told to; then SIGKILL
+  // For one that was killed, or has no first thread any more; then the next is started.
+  Duration last_patience{1000};
 };
 
 struct Options {

@@ -131,10 +131,10 @@ namespace {
 
 // Whoever binds a device has a claim on it until he is through. What is bound later than `deadline` is the next server's to
 // find and to free.
-void wait_for_binder(uint32_t number, std::chrono::steady_clock::time_point deadline) {
-  while (std::chrono::steady_clock::now() < deadline) {
-    const auto device = sys::open_loop_device(number, 0, O_RDONLY | O_EXCL);
-    if (device || device.error().code != EBUSY) return;
+Result<Fd> wait_for_binder(uint32_t number, std::chrono::steady_clock::time_point deadline) {
+  for (;;) {
+    auto device = sys::open_loop_device(number, 0, O_RDONLY | O_EXCL);
+    if (device || device.error().code != EBUSY || std::chrono::steady_clock::now() > deadline) return device;
     std::this_thread::sleep_for(kPause);
   }
 }
@@ -146,8 +146,7 @@ std::shared_ptr<Binding> restore_binding(const BindingRecord& record,
   if (record.token) {
     return Binding::again(record.kernel_device, record.sequence, record.token, record.backing_path);
   }
-  wait_for_binder(record.kernel_device, deadline);
-  auto device = sys::open_loop_device(record.kernel_device, 0, O_RDONLY);
+  auto device = wait_for_binder(record.kernel_device, deadline);
   if (!device) return nullptr;
   auto binding = Binding::of(record.kernel_device, device->get(), record.backing_path);
   if (!binding) return nullptr;

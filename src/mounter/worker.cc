@@ -517,6 +517,10 @@ class Worker {
 void serve_request(const Request& request, std::vector<Fd> fds) {
   if (fds.size() < kCallerFds) return;  // the supervisor sees the socket close
   const Outcome outcome = Worker(request, fds).run();
+  // Before the answer: a mount that we still had open would be busy to an umount(8) that follows at once.
+  for (size_t i = 0; i < fds.size(); ++i) {
+    if (i != kReplySocket) fds[i].reset();
+  }
   std::vector<int> borrowed;
   for (const auto& fd : outcome.fds) borrowed.push_back(fd.get());
   (void)sys::send_message(fds[kReplySocket].get(), encode(outcome.reply), borrowed);

@@ -6,7 +6,7 @@
 namespace loopfs::porter {
 namespace {
 
-constexpr std::chrono::milliseconds kPause{5};
+constexpr std::chrono::milliseconds kFirstPause{1}, kLongestPause{128};
 constexpr std::nullopt_t kAsLongAsItTakes = std::nullopt;
 
 }  // namespace
@@ -15,12 +15,12 @@ Result<Errand> Account::begin() const {
   if (!permit) return porters->begin(nullptr);
   // Mostly others of the same owner are about to be through.
   const auto deadline = std::chrono::steady_clock::now() + Errand::kPatience;
-  for (;;) {
+  for (auto pause = kFirstPause;; pause = std::min(2 * pause, kLongestPause)) {
     porters->sweep();
     auto given = permit();
     if (given) return porters->begin(std::move(*given));
     if (std::chrono::steady_clock::now() > deadline) return propagate(given);
-    std::this_thread::sleep_for(kPause);
+    std::this_thread::sleep_for(pause);
   }
 }
 

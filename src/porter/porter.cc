@@ -28,7 +28,6 @@ namespace loopfs::porter {
 namespace {
 
 constexpr uint64_t kMostMemory = 64 << 10;  // bytes
-constexpr unsigned kLoopMajor = 7;
 
 // An overlay's own type says nothing of its layers, one of which may be a FUSE file system of the container's. FIEMAP is
 // answered by the layer that has the file's bytes, and FUSE does not know it.
@@ -38,22 +37,33 @@ bool reaches_blocks(int file) {
   return ::ioctl(file, FS_IOC_FIEMAP, &map) == 0;
 }
 
-// A descriptor of a kernel loop device that came through an instance would have the kernel ask our server, from inside
-// the ioctl, what it thinks of it. The host's own node of the same device has no such path.
-Result<Fd> host_node(int file, unsigned number) {
+// A descriptor of a kernel loop device, or of a partition of one, that came through an instance would have the kernel ask our
+// server, from inside the ioctl, what we think of it, and keep the instance for as long as the device is bound. The host's
+// own node has no such path.
+Result<Fd> host_node(int file, dev_t device, const sys::LoopName& name) {
   const int mode = ::fcntl(file, F_GETFL) & O_ACCMODE;
-  auto node = sys::open_loop_device(number, 0, mode);
+  auto node = sys::open_loop_device(name.number, name.partition, mode);
   if (!node) return fail(EINVAL, "the backing device is gone");
   const auto given = sys::disk_sequence(file);
   const auto opened = sys::disk_sequence(node->get());
-  if (!given || !opened || *given != *opened) return fail(EINVAL, "the backing device is another by now");
+  struct stat status = {};
+  const bool same =
+      given && opened && *given == *opened && ::fstat(node->get(), &status) == 0 && status.st_rdev == device;
+  if (!same) return fail(EINVAL, "the backing device is another by now");
   return node;
 }
 
 // What may be asked of a file, in this order: each question is harmless to whom the one before has let through.
 // Nothing of his is closed here, which would be another question. Returns what is to be used in place of it, if anything.
 Result<Fd> judge(int file, const Order& order) {
-  if ((::fcntl(file, F_GETFL) & O_PATH) != 0) return fail(EBADF, "descriptor {} is O_PATH", order.number);
+  const int flags = ::fcntl(file, F_GETFL);
+  if ((flags & O_PATH) != 0) return fail(EBADF, "descriptor {} is O_PATH", order.number);
+  // The loop driver looks at neither, since it trusts who binds: it would read what the caller may only write, and write
+  // anywhere in what he may only append to.
+  if ((flags & O_ACCMODE) == O_WRONLY)
+    return fail(EBADF, "descriptor {} is not open for reading", order.number);
+  if ((flags & O_APPEND) != 0 && (flags & O_ACCMODE) != O_RDONLY)
+    return fail(EPERM, "descriptor {} is open for appending", order.number);
   struct statx known = {};
   // From what the kernel has, without a question to anybody. A FUSE mount of a user namespace does not let us look.
   if (::statx(file, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &known) != 0) {
@@ -61,8 +71,9 @@ Result<Fd> judge(int file, const Order& order) {
     return errno_fail("statx");
   }
   if (S_ISBLK(known.stx_mode)) {
-    if (known.stx_rdev_major != kLoopMajor) return Fd();
-    return host_node(file, known.stx_rdev_minor);
+    const dev_t device = makedev(known.stx_rdev_major, known.stx_rdev_minor);
+    const auto name = sys::loop_device_of(device);
+    return name ? host_node(file, device, *name) : Fd();
   }
   if (!S_ISREG(known.stx_mode)) return fail(EINVAL, "neither a regular file nor a block device");
   // Its server would be asked about it while it waits for us.
@@ -131,6 +142,12 @@ class Porter {
         return take(order);
       case Act::kReadPartitions:
         return read_partitions(order);
+      case Act::kClear: {
+        const auto device =
+            sys::open_loop_device(static_cast<uint32_t>(order.value), 0, O_RDONLY | O_NONBLOCK);
+        if (!device) return propagate(device);
+        return sys::clear_loop_device(device->get());
+      }
       case Act::kKeep:
         if (!packet.fds.empty()) given_ = std::move(packet.fds.front());
         return {};

@@ -11,7 +11,7 @@ namespace {
 
 constexpr size_t kMostIdle = 8;
 constexpr std::chrono::seconds kLongRest{5};
-constexpr std::chrono::milliseconds kMoment{50}, kSeldom{250};
+constexpr std::chrono::milliseconds kMoment{50}, kSeldom{250}, kSweepEvery{5};
 
 // None: not yet.
 std::optional<bool> has_rested(int socket) {
@@ -26,7 +26,7 @@ std::optional<bool> has_rested(int socket) {
 Result<Errand> Porters::begin(Permit permit) {
   {
     const std::lock_guard lock(mutex_);
-    sweep_locked();
+    if (idle_.empty()) sweep_locked();
     if (!idle_.empty()) {
       Hand hand = std::move(idle_.back());
       idle_.pop_back();
@@ -61,6 +61,8 @@ void Porters::close(Fd fd) {
 
 void Porters::sweep() {
   const std::lock_guard lock(mutex_);
+  if (Clock::now() < next_sweep_) return;
+  next_sweep_ = Clock::now() + kSweepEvery;
   sweep_locked();
 }
 

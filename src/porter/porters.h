@@ -52,6 +52,7 @@ class Porters {
   const std::unique_ptr<ForkServer> forks_;
   std::mutex mutex_;  // guards what follows
   std::list<Hand> idle_, resting_;
+  Clock::time_point next_sweep_;  // there may be many who want one
 };
 
 class Errand {

@@ -23,6 +23,7 @@ enum class Act : uint32_t {
   kChangeFile,       // LOOP_CHANGE_FD of the device
   kIsBacking,        // whether the device is bound to the file
   kReadPartitions,   // BLKRRPART on the descriptor, if it is of the disk with the sequence number `value`
+  kClear,            // LOOP_CLR_FD of the host's loop device `value`, which must be bound
   kKeep,             // the descriptor that comes with the order, until it rests
   kMountFilesystem,  // of the device; the mount comes with the answer
   kRest,             // lets go of all that it has; says kRested when it is through

@@ -1,5 +1,6 @@
 #include "sandbox/command.h"
 
+#include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -29,6 +30,15 @@ bool exists_in_path(const std::string& program) {
 
 }  // namespace
 
+std::string path_with_administration(const std::string& path) {
+  std::string extended = path;
+  for (const char* folder : {"/usr/local/sbin", "/usr/sbin", "/sbin"}) {
+    if ((':' + path + ':').find(fmt::format(":{}:", folder)) == std::string::npos)
+      extended += fmt::format(":{}", folder);
+  }
+  return extended;
+}
+
 ExecFailure explain_exec_failure(const std::string& program, int code) {
   const bool named = program.find('/') != std::string::npos;
   const bool found = named ? exists(program) : exists_in_path(program);
@@ -44,6 +54,7 @@ void execute_command(const std::vector<std::string>& command) {
   std::vector<char*> argv;
   for (const std::string& word : command) argv.push_back(const_cast<char*>(word.c_str()));
   argv.push_back(nullptr);
+  if (const char* path = std::getenv("PATH")) ::setenv("PATH", path_with_administration(path).c_str(), 1);
   ::execvp(argv[0], argv.data());
   const ExecFailure failure = explain_exec_failure(command[0], errno);
   ::dprintf(STDERR_FILENO, "loopfs: '%s': %s\n", argv[0], failure.reason.c_str());

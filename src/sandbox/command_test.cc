@@ -15,6 +15,13 @@ TEST(ExecFailure, ANameThatIsNowhereIsNotFound) {
   EXPECT_EQ(explain_exec_failure("", ENOENT).status, kNotFound);
 }
 
+TEST(Path, HasTheProgramsOfAdministrators) {
+  EXPECT_EQ(path_with_administration("/usr/bin:/bin"), "/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin");
+  EXPECT_EQ(path_with_administration("/sbin:/usr/bin"), "/sbin:/usr/bin:/usr/local/sbin:/usr/sbin");
+  EXPECT_EQ(path_with_administration("/usr/local/sbin:/usr/sbin:/sbin"), "/usr/local/sbin:/usr/sbin:/sbin");
+  EXPECT_EQ(path_with_administration("/opt/sbin"), "/opt/sbin:/usr/local/sbin:/usr/sbin:/sbin");
+}
+
 TEST(ExecFailure, APathThatIsMissing) {
   EXPECT_EQ(explain_exec_failure("./no-such-file", ENOENT).status, kNotFound);
   EXPECT_EQ(explain_exec_failure("./no-such-file", ENOENT).reason, "No such file or directory");

@@ -199,6 +199,20 @@ std::optional<dev_t> loop_partition_device(uint32_t number, uint32_t partition) 
   return makedev(*major_number, *minor_number);
 }
 
+std::optional<LoopName> loop_device_of(dev_t device) {
+  const auto uevent = read_line(fmt::format("/sys/dev/block/{}:{}/uevent", major(device), minor(device)));
+  if (!uevent) return std::nullopt;
+  const std::string text = uevent_value(*uevent, "DEVNAME");
+  std::string_view name = text;
+  if (!name.starts_with("loop")) return std::nullopt;
+  name.remove_prefix(std::strlen("loop"));
+  const size_t middle = std::min(name.find('p'), name.size());
+  const auto number = base::parse_number<uint32_t>(name.substr(0, middle));
+  if (!number || middle == name.size()) return number ? std::optional(LoopName{*number, 0}) : std::nullopt;
+  const auto partition = base::parse_number<uint32_t>(name.substr(middle + 1));
+  return partition ? std::optional(LoopName{*number, *partition}) : std::nullopt;
+}
+
 std::vector<uint32_t> loop_devices_from(uint32_t first) {
   auto numbers = numbers_in("/sys/block", "loop");
   std::erase_if(numbers, [first](uint32_t number) { return number < first; });

@@ -91,6 +91,12 @@ std::vector<uint32_t> loop_partition_numbers(uint32_t number);
 // The device number of one of them. None: there is no such partition.
 std::optional<dev_t> loop_partition_device(uint32_t number, uint32_t partition);
 
+// Which loop device, or which partition of one, has the device number. None: it is none.
+struct LoopName {
+  uint32_t number = 0, partition = 0;
+};
+std::optional<LoopName> loop_device_of(dev_t device);
+
 // The devices whose number is not below `first`, bound or not.
 std::vector<uint32_t> loop_devices_from(uint32_t first);
 

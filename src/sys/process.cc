@@ -1,5 +1,6 @@
 #include "sys/process.h"
 
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/close_range.h>
 #include <linux/filter.h>
@@ -12,6 +13,16 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include <condition_variable>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+#include <mutex>
+#include <string_view>
+#include <system_error>
+#include <thread>
 
 namespace loopfs::sys {
 
@@ -54,6 +65,50 @@ Result<uint64_t> effective_capabilities_of(pid_t tid) {
   __user_cap_data_struct sets[2]{};
   if (::syscall(SYS_capget, &header, sets) != 0) return errno_fail("capget {}", tid);
   return uint64_t{sets[1].effective} << 32 | sets[0].effective;
+}
+
+bool is_zombie(pid_t pid) {
+  char path[64], text[512];
+  std::snprintf(path, sizeof path, "/proc/%d/stat", pid);
+  const Fd file(::open(path, O_RDONLY | O_CLOEXEC));
+  const ssize_t length = ::read(file.get(), text, sizeof text);
+  if (length <= 0) return false;
+  // "PID (NAME) STATE ...": the name can have anything in it.
+  const std::string_view line(text, static_cast<size_t>(length));
+  const size_t end = line.rfind(')');
+  return end != std::string_view::npos && line.substr(end).starts_with(") Z");
+}
+
+bool close_from(unsigned first, std::chrono::milliseconds patience) {
+  constexpr int kThreads = 16;
+  struct State {
+    std::mutex mutex;
+    std::condition_variable changed;
+    std::vector<int> left;
+    int closing = kThreads;
+  };
+  const auto state = std::make_shared<State>();
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd", ignored)) {
+    const int fd = std::atoi(entry.path().filename().c_str());
+    if (fd >= static_cast<int>(first)) state->left.push_back(fd);
+  }
+  for (int i = 0; i < kThreads; ++i) {
+    std::thread([state] {
+      std::unique_lock lock(state->mutex);
+      while (!state->left.empty()) {
+        const int fd = state->left.back();
+        state->left.pop_back();
+        lock.unlock();
+        ::close(fd);
+        lock.lock();
+      }
+      --state->closing;
+      state->changed.notify_all();
+    }).detach();
+  }
+  std::unique_lock lock(state->mutex);
+  return state->changed.wait_for(lock, patience, [&] { return state->closing == 0; });
 }
 
 Result<void> close_from_at_exec(unsigned first) {

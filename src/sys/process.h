@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <cstdint>
 #include <vector>
 
@@ -30,6 +31,13 @@ Result<void> limit_capabilities(const std::vector<int>& kept);
 // nobody. /proc/TID/status, which tells them too, may be the last to drop the thread's memory, and with it files of
 // whatever file system. Errors: ESRCH.
 Result<uint64_t> effective_capabilities_of(pid_t tid);
+
+// Whether the process, a child of the caller's, has ended in its first thread and was not waited for; others of its threads may
+// be there still.
+bool is_zombie(pid_t pid);
+
+// Closes every descriptor from `first` on, by several threads, since each may hang; false: some do, after `patience`.
+bool close_from(unsigned first, std::chrono::milliseconds patience);
 
 // Makes every descriptor from `first` on close at execve(2).
 Result<void> close_from_at_exec(unsigned first);
