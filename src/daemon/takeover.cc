@@ -135,8 +135,8 @@ void Manager::release_orphans(const std::vector<uint32_t>& numbers) {
   }
   threads_.run([porters = options_.porters, numbers] {
     for (const uint32_t number : numbers) {
-      auto errand = porters->begin(nullptr);
-      if (errand) (void)errand->ask({.act = porter::Act::kClear, .value = number}, porter::Errand::kPatience);
+      const auto facts = sys::loop_facts(number);
+      if (facts) (void)porter::clear_device(*porters, number, facts->disk_sequence);
     }
   });
 }

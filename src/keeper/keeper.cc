@@ -101,9 +101,10 @@ class Keeper {
   Records records_;
   std::optional<int> result_;  // of run()
 
-  pid_t pid_ = 0;        // of the server; 0: none
-  bool killed_ = false;  // it is waited for no longer than until deadline_
-  Fd socket_;            // our end
+  pid_t pid_ = 0;           // of the server; 0: none
+  bool killed_ = false;     // it is waited for no longer than until deadline_
+  bool by_itself_ = false;  // its first thread has ended, and was not killed by us
+  Fd socket_;               // our end
   Clock::time_point started_;
   bool ever_spoke_ = false;  // one of the servers has sent a request
   bool ever_ready_ = false;  // one of them has been ready
@@ -185,8 +186,8 @@ void Keeper::act_on_deadline() {
     deadline_ = Clock::now() + options_.bounds.last_patience;
   } else {
     // A thread of it hangs in a file system that does not answer.
-    report("the server was killed and does not end: it is left behind");
-    server_ended(SIGKILL);
+    report("the server hangs in the kernel and does not end: it is left behind");
+    server_ended(by_itself_ ? 0 : SIGKILL);
   }
 }
 
@@ -194,7 +195,7 @@ void Keeper::act_on_deadline() {
 // told: not by SIGCHLD, nor, on newer kernels, by a pidfd of the thread.
 void Keeper::look_at_leader() {
   if (pid_ == 0 || killed_ || !sys::is_zombie(pid_)) return;
-  killed_ = true;
+  killed_ = by_itself_ = true;
   deadline_ = Clock::now() + options_.bounds.last_patience;
 }
 
@@ -209,7 +210,7 @@ void Keeper::start_server() {
     return;
   }
   pid_ = *pid;
-  killed_ = false;
+  killed_ = by_itself_ = false;
   socket_ = std::move(ends->first);
   ::fcntl(socket_.get(), F_SETFL, O_NONBLOCK);
 }

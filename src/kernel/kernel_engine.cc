@@ -457,9 +457,9 @@ std::vector<KernelEngine::Remains> KernelEngine::end() {
     slots_.clear();
   }
   for (const auto& left : remains) {
-    // Unbound at the last close, which may be ours. Asks nothing of the backing file: by LOOP_CHANGE_FD on the device
-    // that may be one whose file system does not answer us. Read-only devices can only be opened so.
-    if (auto device = left.binding->open(0, O_RDONLY)) (void)sys::clear_loop_device(device->get());
+    // Unbound at the last close, which may be the porter's.
+    const auto sequence = left.binding->current_sequence();
+    if (sequence) (void)porter::clear_device(*options_.strangers.porters, left.binding->number(), *sequence);
   }
   return remains;
 }

@@ -7,6 +7,8 @@ namespace loopfs::porter {
 namespace {
 
 constexpr std::chrono::milliseconds kFirstPause{1}, kLongestPause{128};
+// Short: at the end of the daemon somebody waits for all of them.
+constexpr std::chrono::milliseconds kPatienceToClear{1000};
 constexpr std::nullopt_t kAsLongAsItTakes = std::nullopt;
 
 }  // namespace
@@ -93,6 +95,15 @@ Result<void> write_memory(const Account& account, pid_t tid, uint64_t address,
   if (!errand) return propagate(errand);
   const auto reply =
       errand->ask({.act = Act::kWriteMemory, .tid = tid, .address = address}, Errand::kPatience, bytes);
+  if (!reply) return propagate(reply);
+  return {};
+}
+
+Result<void> clear_device(Porters& porters, uint32_t number, uint64_t disk_sequence) {
+  auto errand = porters.begin(nullptr);
+  if (!errand) return propagate(errand);
+  const Order order{.act = Act::kClear, .number = static_cast<int32_t>(number), .value = disk_sequence};
+  const auto reply = errand->ask(order, kPatienceToClear);
   if (!reply) return propagate(reply);
   return {};
 }

@@ -58,6 +58,10 @@ Result<void> read_memory(const Account& account, pid_t tid, uint64_t address, st
 Result<void> write_memory(const Account& account, pid_t tid, uint64_t address,
                           std::span<const std::byte> bytes);
 
+// LOOP_CLR_FD of the host's loop device `number`, if its disk has the sequence number still. To open it may take as long as
+// whoever closes it, or its backing file, likes. Errors: ESTALE it has another; EIO no answer; ENXIO.
+Result<void> clear_device(Porters& porters, uint32_t number, uint64_t disk_sequence);
+
 // A mount that is in a porter's hands, too, so that its last close, which may write out, is not ours.
 struct ForeignMount {
   Errand errand;

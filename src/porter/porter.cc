@@ -143,9 +143,10 @@ class Porter {
       case Act::kReadPartitions:
         return read_partitions(order);
       case Act::kClear: {
-        const auto device =
-            sys::open_loop_device(static_cast<uint32_t>(order.value), 0, O_RDONLY | O_NONBLOCK);
+        const auto device = sys::open_loop_device(static_cast<uint32_t>(order.number), 0, O_RDONLY);
         if (!device) return propagate(device);
+        const auto sequence = sys::disk_sequence(device->get());
+        if (!sequence || *sequence != order.value) return fail(ESTALE, "loop{}: bound anew", order.number);
         return sys::clear_loop_device(device->get());
       }
       case Act::kKeep:

@@ -15,16 +15,16 @@
 namespace loopfs::porter {
 
 enum class Act : uint32_t {
-  kReadMemory,       // of thread `tid`: `size` bytes at `address`, which come with the answer
-  kWriteMemory,      // the bytes that come with the order
-  kTakeFile,         // descriptor `number` of thread `tid`, as a backing file
-  kTakeDescriptor,   // the same, of any kind
-  kConfigure,        // the loop device that comes with the order is bound to the file that was taken
-  kChangeFile,       // LOOP_CHANGE_FD of the device
-  kIsBacking,        // whether the device is bound to the file
-  kReadPartitions,   // BLKRRPART on the descriptor, if it is of the disk with the sequence number `value`
-  kClear,            // LOOP_CLR_FD of the host's loop device `value`, which must be bound
-  kKeep,             // the descriptor that comes with the order, until it rests
+  kReadMemory,      // of thread `tid`: `size` bytes at `address`, which come with the answer
+  kWriteMemory,     // the bytes that come with the order
+  kTakeFile,        // descriptor `number` of thread `tid`, as a backing file
+  kTakeDescriptor,  // the same, of any kind
+  kConfigure,       // the loop device that comes with the order is bound to the file that was taken
+  kChangeFile,      // LOOP_CHANGE_FD of the device
+  kIsBacking,       // whether the device is bound to the file
+  kReadPartitions,  // BLKRRPART on the descriptor, if it is of the disk with the sequence number `value`
+  kClear,  // LOOP_CLR_FD of the host's loop device `number`, if its disk has the sequence number `value`
+  kKeep,   // the descriptor that comes with the order, until it rests
   kMountFilesystem,  // of the device; the mount comes with the answer
   kRest,             // lets go of all that it has; says kRested when it is through
 };

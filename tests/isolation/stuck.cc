@@ -8,7 +8,11 @@
 //   exec     execve(2) that never ends, of a thread that has just been led to a device, and has a page of such a file
 //   change   by LOOP_CHANGE_FD on a device, of which only the kernel is asked, it is on such a file, and is read by a file that
 //            was opened before it was bound. As "memory"
+//   freeze   as "change", and LOOP_SET_STATUS64 by that file, for which the kernel waits until no read is under way
+//   closing  the last close of such a device hangs, with all that opens it; another device is bound to it
+//   partition   a device is bound to a partition of another one of the instance, and all ends
 // Prints "stuck" when it is, and stays so until it is killed; "nodes" ends, if it got its answers.
+#include <linux/blkpg.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 
@@ -111,18 +115,88 @@ void exec() {
   stay([&] { return fuse.shared.asked > 0; });
 }
 
+// A read-only device that is on the silent file, with a read of it under way.
+struct Silent {
+  int early = -1, device = -1;  // opened before it was bound, and after
+};
+Silent silent_device(Fuse& fuse) {
+  Silent silent;
+  const int file = open(g_file.c_str(), O_RDONLY | O_CLOEXEC);
+  silent.early = open_node(0, O_RDONLY);
+  if (const int error = configure(silent.early, file, LO_FLAGS_READ_ONLY))
+    errno = error, broken("LOOP_CONFIGURE");
+  silent.device = open_node(0, O_RDONLY);
+  const int other = open((fuse.place + "/f").c_str(), O_RDONLY | O_CLOEXEC);
+  if (ioctl(silent.device, LOOP_CHANGE_FD, other) != 0) cannot("LOOP_CHANGE_FD of the device is refused");
+  close(other);
+  return silent;
+}
+
+// Without waiting for it.
+void begin_to_read(const Silent& silent) {
+  posix_fadvise(silent.device, 0, 4096, POSIX_FADV_WILLNEED);
+}
+
 void change() {
-  const int file = open(g_file.c_str(), O_RDONLY | O_CLOEXEC), loop = open_node(0, O_RDONLY);
-  if (const int error = configure(loop, file, LO_FLAGS_READ_ONLY)) errno = error, broken("LOOP_CONFIGURE");
   Fuse& fuse = silent_server(FUSE_READ);
-  const int silent = open((fuse.place + "/f").c_str(), O_RDONLY | O_CLOEXEC), device = open_node(0, O_RDONLY);
-  if (!is_block(device)) broken("loop0 is no device");
-  if (ioctl(device, LOOP_CHANGE_FD, silent) != 0) cannot("LOOP_CHANGE_FD of the device is refused");
+  const Silent silent = silent_device(fuse);
   beside([=] {
     char byte;
-    (void)!pread(loop, &byte, 1, 0);
+    (void)!pread(silent.early, &byte, 1, 0);
   });
   stay([&] { return fuse.shared.asked > 0; });
+}
+
+void freeze() {
+  Fuse& fuse = silent_server(FUSE_READ);
+  const Silent silent = silent_device(fuse);
+  static loop_info64 info;
+  if (ioctl(silent.device, LOOP_GET_STATUS64, &info) != 0) broken("LOOP_GET_STATUS64");
+  begin_to_read(silent);
+  info.lo_sizelimit = 32768;
+  beside([=] { ioctl(silent.early, LOOP_SET_STATUS64, &info); });
+  stay([&] { return fuse.shared.asked > 0; });
+}
+
+void closing() {
+  const std::string second = g_folder + "/second";
+  mkdir(second.c_str(), 0755);
+  if (system(("\"$MOUNT_LOOPFS\" none " + second + " -o \"socket=$SOCKET\"").c_str()) != 0)
+    broken("mount a second");
+  const int control = open((second + "/loop-control").c_str(), O_RDWR | O_CLOEXEC);
+  if (ioctl(control, LOOP_CTL_GET_FREE) != 0) broken("LOOP_CTL_GET_FREE");
+  Fuse& fuse = silent_server(FUSE_READ);
+  const Silent silent = silent_device(fuse);
+  const int above = open(node(second, 0).c_str(), O_RDONLY | O_CLOEXEC);
+  if (const int error = configure(above, silent.device, LO_FLAGS_READ_ONLY))
+    errno = error, broken("bind a device to the device");
+  const int device = open(node(second, 0).c_str(), O_RDONLY | O_CLOEXEC);
+  close(silent.early);
+  close(above);
+  begin_to_read(silent);
+  ioctl(silent.device, LOOP_CLR_FD);
+  close(silent.device);
+  if (umount2(g_directory.c_str(), MNT_DETACH) != 0) broken("unmount the first");
+  ioctl(device, LOOP_CLR_FD);
+  beside([=] { close(device); });  // the last of the first device, in the kernel
+  stay([&] { return fuse.shared.asked > 0; });
+}
+
+// Not stuck, but in its own way: the instance's own partition behind a device of it.
+void partition() {
+  const int file = open(g_file.c_str(), O_RDWR | O_CLOEXEC), loop = open_node(0);
+  if (const int error = configure(loop, file)) errno = error, broken("LOOP_CONFIGURE");
+  blkpg_partition part = {};
+  part.pno = 1;
+  part.start = 4096;
+  part.length = 16384;
+  blkpg_ioctl_arg argument = {BLKPG_ADD_PARTITION, 0, sizeof part, &part};
+  if (ioctl(loop, BLKPG, &argument) != 0) broken("BLKPG");
+  const int node_of_it = open((g_directory + "/loop0p1").c_str(), O_RDWR | O_CLOEXEC);
+  if (!is_block(node_of_it)) broken("open loop0p1");
+  if (const int error = configure(open_node(1), node_of_it))
+    errno = error, broken("bind a device to a partition");
+  printf("bound to a partition\n");
 }
 
 }  // namespace
@@ -142,5 +216,8 @@ int main(int argc, char** argv) {
   if (way == "nodes") nodes();
   if (way == "exec") exec();
   if (way == "change") change();
+  if (way == "freeze") freeze();
+  if (way == "closing") closing();
+  if (way == "partition") partition();
   return 0;
 }

@@ -36,11 +36,11 @@ replace_server() {
   wait_for 10 replaced
 }
 
-for way in flush memory exec change; do
+for way in flush memory exec change freeze closing; do
   echo "== $way"
   mkdir -m 0777 "folder-$way"
   user=200000
-  case $way in memory | change) user=host ;; esac
+  case $way in memory | change | freeze | closing) user=host ;; esac
   "$PROGRAMS/container" $user bash inside.sh "$PROGRAMS/stuck" $way i "folder-$way" a.img >"$way.log" 2>&1 &
   container=$!
   ended() { [ ! -e /proc/$container ] || grep -q '^State:.Z' /proc/$container/status; }
@@ -64,6 +64,9 @@ echo "== nodes"
 mkdir -m 0777 folder-nodes
 timeout -k 5 60 "$PROGRAMS/container" 200000 bash inside.sh "$PROGRAMS/stuck" nodes i folder-nodes a.img || fail "nodes: $?"
 others_fine nodes
+
+echo "== partition"
+timeout -k 5 60 "$PROGRAMS/container" 200000 bash inside.sh "$PROGRAMS/stuck" partition i folder-nodes a.img || fail "partition: $?"
 wait_for 5 none_bound
 no_devices() { ! compgen -G '/sys/block/loop4000*' >/dev/null; }
 wait_for 20 no_devices
