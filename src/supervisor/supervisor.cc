@@ -493,6 +493,8 @@ Supervisor::Answer Supervisor::unmount(const Target& target) {
   if (!looked || looked->reply.error != 0) return std::nullopt;
   const dev_t device = looked->reply.device;
   if (!mounts_.find(device) && !served_.contains(device)) return std::nullopt;
+  // The last close of a device whose file lies there may be under way: the engine answers when that is through.
+  (void)options_.engine->nodes();
   mounter::Request request;
   request.operation = mounter::Operation::kUnmount;
   request.path = target.visible_path(*place);

@@ -31,8 +31,15 @@ container_root() {
       flock 9
       [ ! -d "$name" ] || exit 0 # another test has made it meanwhile
       find "$cache" -mindepth 1 -maxdepth 1 -type d -exec rm -rf --one-file-system {} +
-      make_container_root "$suite" "$name.new"
-      mv "$name.new" "$name"
+      # errexit is off here: the caller asks for the status. A mirror may be out of reach for a moment.
+      for _ in 1 2 3; do
+        if make_container_root "$suite" "$name.new"; then
+          mv "$name.new" "$name"
+          exit
+        fi
+        rm -rf --one-file-system "$name.new"
+      done
+      exit 1
     ) 9>"$cache/lock" || return
   fi
   echo "$name/${1:-host}"
@@ -43,7 +50,7 @@ make_container_root() { # SUITE FOLDER
   mkdir "$2"
   mmdebstrap --quiet --mode=root --variant=apt --include="$(IFS=,; echo "${container_packages[*]}")" "$1" "$2/host" \
     >"$log" 2>&1 || { cat "$log"; return 1; } >&2
-  cp -a "$2/host" "$2/private"
+  cp -a "$2/host" "$2/private" || return
   python3 - "$2/private" "$container_base" <<'PYTHON'
 import os, stat, sys
 base = int(sys.argv[2])
