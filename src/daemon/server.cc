@@ -24,7 +24,8 @@
 namespace loopfs::daemon {
 namespace {
 
-constexpr std::chrono::seconds kPatience{1};  // for calls that are under way at the end
+constexpr std::chrono::seconds kPatience{3};     // for calls that are under way at the end
+constexpr std::chrono::seconds kLastMoments{1};  // for closing what can be closed
 
 Result<int> wait_for_signal() {
   sigset_t signals;
@@ -112,7 +113,7 @@ Result<int> run(const ServerOptions& options, policy::Config config,
   // the next server is to find must not be given up, as the destructors of open files would.
   const bool stuck = !(*manager)->stop() || !all_answered;
   // A thread that hangs keeps what the process has open: then others' devices would be, too.
-  if (stuck) (void)sys::close_from(STDERR_FILENO + 1, kPatience);
+  if (stuck) (void)sys::give_up_descriptors(STDERR_FILENO + 1, kLastMoments);
   if (stuck || status == keeper::kReplaceStatus) ::_exit(status);
   return status;
 }

@@ -79,36 +79,45 @@ bool is_zombie(pid_t pid) {
   return end != std::string_view::npos && line.substr(end).starts_with(") Z");
 }
 
-bool close_from(unsigned first, std::chrono::milliseconds patience) {
+bool give_up_descriptors(unsigned first, std::chrono::milliseconds patience) {
   constexpr int kThreads = 16;
   struct State {
     std::mutex mutex;
     std::condition_variable changed;
     std::vector<int> left;
-    int closing = kThreads;
+    int busy = kThreads;
   };
+  // Whatever is done with this fails, and the numbers stay taken.
+  const int nothing = ::open("/", O_PATH | O_CLOEXEC);
+  if (nothing < 0) return false;
   const auto state = std::make_shared<State>();
   std::error_code ignored;
   for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd", ignored)) {
     const int fd = std::atoi(entry.path().filename().c_str());
-    if (fd >= static_cast<int>(first)) state->left.push_back(fd);
+    if (fd < static_cast<int>(first) || fd == nothing) continue;
+    // At once: from here on nobody is told of what fails.
+    if (std::filesystem::read_symlink(entry.path(), ignored) == "/dev/fuse") {
+      ::dup3(nothing, fd, O_CLOEXEC);
+    } else {
+      state->left.push_back(fd);
+    }
   }
   for (int i = 0; i < kThreads; ++i) {
-    std::thread([state] {
+    std::thread([state, nothing] {
       std::unique_lock lock(state->mutex);
       while (!state->left.empty()) {
         const int fd = state->left.back();
         state->left.pop_back();
         lock.unlock();
-        ::close(fd);
+        ::dup3(nothing, fd, O_CLOEXEC);
         lock.lock();
       }
-      --state->closing;
+      --state->busy;
       state->changed.notify_all();
     }).detach();
   }
   std::unique_lock lock(state->mutex);
-  return state->changed.wait_for(lock, patience, [&] { return state->closing == 0; });
+  return state->changed.wait_for(lock, patience, [&] { return state->busy == 0; });
 }
 
 Result<void> close_from_at_exec(unsigned first) {
