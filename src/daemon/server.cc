@@ -18,6 +18,7 @@
 #include "keeper/store.h"
 #include "kernel/number_lock.h"
 #include "porter/porters.h"
+#include "sys/last_close.h"
 #include "sys/process.h"
 #include "varlink/server.h"
 

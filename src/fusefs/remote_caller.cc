@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/capability.h>
 #include <unistd.h>
 
 #include "fusefs/node_table.h"
@@ -59,10 +58,7 @@ ino_t RemoteCaller::inode_of(const instance::NodeId& node) const {
 }
 
 bool RemoteCaller::has_sys_admin() const {
-  const auto status = sys::status_of(tid_);
-  if (!status || ((status->effective_capabilities >> CAP_SYS_ADMIN) & 1) == 0) return false;
-  const auto theirs = sys::user_namespace_of(tid_);
-  return theirs && sys::is_or_is_below(user_namespace_, *theirs);
+  return sys::has_sys_admin_over(user_namespace_, tid_);
 }
 
 }  // namespace loopfs::fusefs

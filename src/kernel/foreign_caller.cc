@@ -1,9 +1,7 @@
 #include "kernel/foreign_caller.h"
 
-#include <linux/capability.h>
-
 #include "sys/namespace.h"
-#include "sys/process.h"
+#include "sys/procfs.h"
 
 namespace loopfs::kernel {
 
@@ -28,10 +26,7 @@ std::string ForeignCaller::path_of_fd(int fd) const {
 }
 
 bool ForeignCaller::has_sys_admin() const {
-  const auto capabilities = sys::effective_capabilities_of(tid_);
-  if (!capabilities || ((*capabilities >> CAP_SYS_ADMIN) & 1) == 0) return false;
-  const auto theirs = sys::user_namespace_of(tid_);
-  return theirs && sys::is_or_is_below(user_namespace_, *theirs);
+  return sys::has_sys_admin_over(user_namespace_, tid_);
 }
 
 }  // namespace loopfs::kernel

@@ -1,6 +1,7 @@
 #include "sys/namespace.h"
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/fuse.h>
 #include <linux/nsfs.h>
 #include <linux/openat2.h>
@@ -15,6 +16,8 @@
 #include <unistd.h>
 
 #include <fstream>
+
+#include "sys/process.h"
 
 namespace loopfs::sys {
 namespace {
@@ -81,6 +84,13 @@ bool is_or_is_below(int fd, const NamespaceId& other) {
     if (!parent || !*parent) return false;
     above = std::move(*parent);
   }
+}
+
+bool has_sys_admin_over(int fd, pid_t tid) {
+  const auto capabilities = effective_capabilities_of(tid);
+  if (!capabilities || ((*capabilities >> CAP_SYS_ADMIN) & 1) == 0) return false;
+  const auto theirs = user_namespace_of(tid);
+  return theirs && is_or_is_below(fd, *theirs);
 }
 
 Result<uid_t> owner_of_user_namespace(int fd) {

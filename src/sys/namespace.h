@@ -53,6 +53,9 @@ Result<std::optional<Fd>> parent_user_namespace(int fd);
 // Whether the user namespace `fd` is `other`, or one inside of it.
 bool is_or_is_below(int fd, const NamespaceId& other);
 
+// Whether the thread has CAP_SYS_ADMIN in the user namespace `fd`, or in one that this is in. Waits for nobody.
+bool has_sys_admin_over(int fd, pid_t tid);
+
 // NS_GET_OWNER_UID: who made the user namespace, as the caller's numbers the users.
 Result<uid_t> owner_of_user_namespace(int fd);
 

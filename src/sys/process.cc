@@ -14,15 +14,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <condition_variable>
 #include <cstdio>
-#include <cstdlib>
-#include <filesystem>
-#include <memory>
-#include <mutex>
 #include <string_view>
-#include <system_error>
-#include <thread>
 
 namespace loopfs::sys {
 
@@ -77,47 +70,6 @@ bool is_zombie(pid_t pid) {
   const std::string_view line(text, static_cast<size_t>(length));
   const size_t end = line.rfind(')');
   return end != std::string_view::npos && line.substr(end).starts_with(") Z");
-}
-
-bool give_up_descriptors(unsigned first, std::chrono::milliseconds patience) {
-  constexpr int kThreads = 16;
-  struct State {
-    std::mutex mutex;
-    std::condition_variable changed;
-    std::vector<int> left;
-    int busy = kThreads;
-  };
-  // Whatever is done with this fails, and the numbers stay taken.
-  const int nothing = ::open("/", O_PATH | O_CLOEXEC);
-  if (nothing < 0) return false;
-  const auto state = std::make_shared<State>();
-  std::error_code ignored;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd", ignored)) {
-    const int fd = std::atoi(entry.path().filename().c_str());
-    if (fd < static_cast<int>(first) || fd == nothing) continue;
-    // At once: from here on nobody is told of what fails.
-    if (std::filesystem::read_symlink(entry.path(), ignored) == "/dev/fuse") {
-      ::dup3(nothing, fd, O_CLOEXEC);
-    } else {
-      state->left.push_back(fd);
-    }
-  }
-  for (int i = 0; i < kThreads; ++i) {
-    std::thread([state, nothing] {
-      std::unique_lock lock(state->mutex);
-      while (!state->left.empty()) {
-        const int fd = state->left.back();
-        state->left.pop_back();
-        lock.unlock();
-        ::dup3(nothing, fd, O_CLOEXEC);
-        lock.lock();
-      }
-      --state->busy;
-      state->changed.notify_all();
-    }).detach();
-  }
-  std::unique_lock lock(state->mutex);
-  return state->changed.wait_for(lock, patience, [&] { return state->busy == 0; });
 }
 
 Result<void> close_from_at_exec(unsigned first) {

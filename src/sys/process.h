@@ -3,7 +3,6 @@
 
 #include <sys/types.h>
 
-#include <chrono>
 #include <cstdint>
 #include <vector>
 
@@ -35,12 +34,6 @@ Result<uint64_t> effective_capabilities_of(pid_t tid);
 // Whether the process, a child of the caller's, has ended in its first thread and was not waited for; others of its threads may
 // be there still.
 bool is_zombie(pid_t pid);
-
-// Of a process that is about to end and has threads that may hang: what its descriptors from `first` on refer to is closed, by
-// several threads, since each close may hang, too. The numbers stay taken, by something with which everything fails: other
-// threads may still run, and must not meet another file under the same number. Those of /dev/fuse first, so that nobody
-// gets an answer that only this has made. False: some hang, after `patience`.
-bool give_up_descriptors(unsigned first, std::chrono::milliseconds patience);
 
 // Makes every descriptor from `first` on close at execve(2).
 Result<void> close_from_at_exec(unsigned first);
