@@ -14,11 +14,11 @@
 #include "mounter/agent.h"
 #include "mounter/config.h"
 #include "mounter/mount_plan.h"
-#include "sandbox/dev_links.h"
 #include "sandbox/sandbox.h"
 #include "supervisor/filter.h"
 #include "supervisor/loop_ioctls.h"
 #include "supervisor/supervisor.h"
+#include "sys/loop_names.h"
 #include "sys/process.h"
 #include "view/layout.h"
 #include "view/view_server.h"
@@ -43,6 +43,7 @@ class Run {
     sys::raise_descriptor_limit();  // each device and each mount takes some; the command keeps its own limit
     auto served = uses_daemon() ? start_daemon_engine() : start_user_engine();
     if (!served) return propagate(served);
+    if (auto finished = sandbox_->finish_setup(); !finished) return propagate(finished);
     if (auto started = start_views(); !started) return propagate(started);
     if (auto attached = sandbox_->attach_views(); !attached) return propagate(attached);
     if (auto supervised = start_supervisor(); !supervised) return propagate(supervised);
@@ -77,23 +78,20 @@ class Run {
 
   // In the sandbox's user namespace, where the instance is to belong.
   Result<sandbox::InstanceMount> mount_instance() const {
-    auto mounted = client::ManagerClient(options_.socket).mount({.max = options_.max});
+    auto mounted = client::ManagerClient(options_.socket).mount({.max = options_.max, .whole_dev = true});
     if (!mounted) return propagate(mounted, "loopfsd");
     return sandbox::InstanceMount{mounted->instance, std::move(mounted->mount)};
   }
 
   Result<void> start_daemon_engine() {
     manager_ = std::make_unique<client::ManagerClient>(options_.socket);
-    nodes_.reset(::openat(sandbox_->dev_directory(), "loopfs", O_PATH | O_DIRECTORY | O_CLOEXEC));
-    Fd nodes(::fcntl(nodes_.get(), F_DUPFD_CLOEXEC, 0));
-    if (!nodes.valid()) return errno_fail("open '/dev/loopfs' of the sandbox");
+    Fd nodes(::fcntl(sandbox_->dev_directory(), F_DUPFD_CLOEXEC, 0));
+    if (!nodes.valid()) return errno_fail("duplicate a descriptor");
     auto engine = client::DaemonEngine::create(
         {.client = manager_.get(), .instance = sandbox_->instance_id(), .nodes = std::move(nodes)});
     if (!engine) return propagate(engine);
     daemon_engine_ = engine->get();
     engine_ = std::move(*engine);
-    links_ = std::make_unique<sandbox::DevLinks>(sandbox_->dev_directory());
-    engine_->add_observer(links_.get());
     daemon_engine_->start();
     return {};
   }
@@ -101,12 +99,10 @@ class Run {
   Result<void> start_user_engine() {
     auto engine = engine::UserEngine::create(
         {.max = options_.max,
+         .taken = sys::loop_numbers_in_use(),
          .initial_devices = std::min(options_.max.value_or(kInitialDevices), kInitialDevices)});
     user_engine_ = engine.get();
     engine_ = std::move(engine);
-    links_ = std::make_unique<sandbox::DevLinks>(sandbox_->dev_directory());
-    engine_->add_observer(links_.get());
-    for (const auto& node : engine_->nodes()) links_->node_added(node);
     auto instance = fusefs::SandboxServer::create({.engine = engine_.get(),
                                                    .channels = sandbox_->take_instance_channels(),
                                                    .user_namespace = sandbox_->user_namespace(),
@@ -175,7 +171,7 @@ class Run {
     const uint64_t instance = sandbox_->instance_id();
     return std::make_unique<supervisor::LoopIoctls>(supervisor::LoopIoctls::Options{
         .instance_device = sandbox_->instance_device(),
-        .nodes = nodes_.get(),
+        .nodes = sandbox_->dev_directory(),
         .node_of_inode = [](ino_t number) -> std::optional<engine::NodeId> {
           const auto inode = fusefs::inode_of_number(number);
           if (!inode) return std::nullopt;
@@ -219,11 +215,9 @@ class Run {
   std::unique_ptr<mounter::Agent> agent_;
   std::unique_ptr<sandbox::Sandbox> sandbox_;
   std::unique_ptr<client::ManagerClient> manager_;  // of loopfsd, if that serves the instance
-  Fd nodes_;                                        // the sandbox's /dev/loopfs, likewise
   std::unique_ptr<engine::Engine> engine_;          // one of the two that follow
   engine::UserEngine* user_engine_ = nullptr;
   client::DaemonEngine* daemon_engine_ = nullptr;
-  std::unique_ptr<sandbox::DevLinks> links_;
   std::unique_ptr<fusefs::SandboxServer> instance_;
   std::unique_ptr<view::ViewServer> views_;
   std::unique_ptr<supervisor::Supervisor> supervisor_;

@@ -7,6 +7,8 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "sys/loop_names.h"
+
 namespace loopfs::client {
 namespace {
 
@@ -101,6 +103,10 @@ Result<InstanceMount> ManagerClient::mount(const MountOptions& options) {
   if (options.uid) parameters["uid"] = *options.uid;
   if (options.gid) parameters["gid"] = *options.gid;
   if (options.mode) parameters["mode"] = *options.mode;
+  if (options.whole_dev) parameters["whole_dev"] = true;
+  for (const uint32_t number : sys::loop_numbers_in_use()) {
+    if (number < instance::kMostDevices) parameters["taken"].push_back(number);
+  }
   auto reply = call("Mount", parameters);
   if (!reply) return propagate(reply);
   if (reply->fds.size() != 1) return fail(EPROTO, "loopfsd sent no mount");

@@ -20,6 +20,7 @@ inline constexpr const char* kSocket = "/run/loopfs/io.loopfs.Manager";
 
 struct MountOptions {
   std::optional<uint32_t> max, uid, gid, mode;
+  bool whole_dev = false;  // it is to be mounted on /dev, and takes the other things that belong there
 };
 
 struct InstanceMount {
@@ -39,7 +40,8 @@ class ManagerClient {
  public:
   explicit ManagerClient(std::string socket) : socket_(std::move(socket)) {}
 
-  // An instance of the calling process's user namespace. Errors: EPERM, ENOSPC, those of connect(2).
+  // An instance of the calling process's user namespace, without devices of numbers that the process's mount table names.
+  // Errors: EPERM, ENOSPC, those of connect(2).
   Result<InstanceMount> mount(const MountOptions& options);
 
   // Errors: ENOENT it has ended.

@@ -5,13 +5,14 @@
 #include <string>
 #include <vector>
 
+#include "fusefs/entries.h"
 #include "keeper/store.h"
 #include "kernel/journal.h"
 
 namespace loopfs::daemon {
 
 // Names of items: "instance/ID" (the channel and the user namespace), "device/ID/N" (the token of its
-// binding), "control/ID", "open/ID/HANDLE" (the kernel device that it has open, if it has one).
+// binding), "control/ID", "entry/ID/INODE", "open/ID/HANDLE" (the kernel device that it has open, if it has one).
 class KeeperJournal final : public kernel::Journal {
  public:
   KeeperJournal(keeper::Store* store, uint64_t instance) : store_(store), instance_(instance) {}
@@ -27,8 +28,11 @@ class KeeperJournal final : public kernel::Journal {
   Result<void> put_open(uint64_t handle, int native) override;
   void drop_open(uint64_t handle) override;
 
+  Result<void> put_entry(const fusefs::Entry& entry);
+  void drop_entry(uint64_t number);
+
   // Everything of the instance but the instance itself.
-  void drop_all(const std::vector<uint32_t>& devices);
+  void drop_all(const std::vector<uint32_t>& devices, const std::vector<fusefs::Entry>& entries);
 
  private:
   std::string name(const char* kind, uint64_t key) const;

@@ -160,6 +160,7 @@ Result<std::shared_ptr<Instance>> Manager::build(InstanceRecord record, Fd chann
       .escorts = std::make_shared<kernel::Escorts>(
           base::Lane::create(&threads_, kernel::Escorts::kMost, budgets.escorts)),
       .max = record.max,
+      .taken = record.taken,
       .uid = record.uid,
       .gid = record.gid,
       .mode = record.mode,
@@ -202,6 +203,13 @@ Result<std::shared_ptr<Instance>> Manager::build(InstanceRecord record, Fd chann
           },
       .permit = [this, owner] { return allotments_.open_files().take(owner); },
       .serials_from = epoch_ * kSerialsOfServer};
+  if (record.whole_dev) {
+    KeeperJournal* journal = instance->journal.get();
+    server.entries = std::make_unique<fusefs::Entries>(
+        fusefs::Entries::Keeping{.put = [journal](const auto& entry) { return journal->put_entry(entry); },
+                                 .drop = [journal](uint64_t number) { journal->drop_entry(number); }},
+        epoch_ * kSerialsOfServer);
+  }
   auto made = fusefs::SharedServer::create(std::move(server));
   if (!made) return propagate(made);
   instance->server = std::move(*made);
@@ -242,6 +250,8 @@ Result<Manager::Mounted> Manager::mount(const Tenant& tenant, const MountOptions
   auto device = sys::device_of_mount(mount->get());
   if (!device) return propagate(device);
   InstanceRecord record{.max = options.max ? options.max : std::optional(static_cast<uint32_t>(most)),
+                        .whole_dev = options.whole_dev,
+                        .taken = options.taken,
                         .uid = *uid,
                         .gid = *gid,
                         .mode = options.mode.value_or(0600),
@@ -291,7 +301,8 @@ void Manager::ended(uint64_t id) {
     if (node.kind == engine::NodeId::Kind::kDevice) devices.push_back(node.device);
   }
   linger(instance->engine->end());
-  instance->journal->drop_all(devices);
+  fusefs::Entries* entries = instance->server->entries();
+  instance->journal->drop_all(devices, entries != nullptr ? entries->all() : std::vector<fusefs::Entry>());
   (void)options_.store->drop(item_name(id));
   events_.emit({.what = "unmount", .instance = id});
   forget_unused(instance->lineage);

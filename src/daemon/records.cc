@@ -59,6 +59,8 @@ std::string InstanceRecord::encode() const {
                {"begun_with",
                 to_hex(std::string(reinterpret_cast<const char*>(begun_with.data()), begun_with.size()))}};
   if (max) json["max"] = *max;
+  if (whole_dev) json["whole_dev"] = true;
+  if (!taken.empty()) json["taken"] = taken;
   return json.dump();
 }
 
@@ -76,6 +78,8 @@ Result<InstanceRecord> InstanceRecord::decode(const std::string& text) {
       record.pid_namespace = {id.at(0).get<dev_t>(), id.at(1).get<ino_t>()};
     }
     if (json.contains("max")) record.max = json.at("max").get<uint32_t>();
+    record.whole_dev = json.value("whole_dev", false);
+    if (json.contains("taken")) record.taken = json.at("taken").get<std::set<uint32_t>>();
     for (const char byte : from_hex(json.at("begun_with").get<std::string>())) {
       record.begun_with.push_back(static_cast<std::byte>(byte));
     }
@@ -115,6 +119,30 @@ Result<kernel::DeviceRecord> decode_device(const std::string& text) {
                                 .backing_inode = binding.at("backing_inode").get<uint64_t>()};
     }
     return record;
+  });
+}
+
+std::string encode_entry(const fusefs::Entry& entry) {
+  const Json owner = owner_to_json(
+      {.mode = entry.mode, .uid = entry.uid, .gid = entry.gid, .changed = entry.changed});
+  return Json{{"number", entry.number},         {"parent", entry.parent}, {"name", to_hex(entry.name)},
+              {"target", to_hex(entry.target)}, {"owner", owner},
+              {"modified", {entry.modified.tv_sec, entry.modified.tv_nsec}}}
+      .dump();
+}
+
+Result<fusefs::Entry> decode_entry(const std::string& text) {
+  return decode_json<fusefs::Entry>(text, [](const Json& json) {
+    const engine::NodeOwner owner = owner_from_json(json.at("owner"));
+    return fusefs::Entry{.number = json.at("number").get<uint64_t>(),
+                         .parent = json.at("parent").get<uint64_t>(),
+                         .name = from_hex(json.at("name").get<std::string>()),
+                         .mode = owner.mode,
+                         .uid = owner.uid,
+                         .gid = owner.gid,
+                         .target = from_hex(json.at("target").get<std::string>()),
+                         .modified = {json.at("modified").at(0).get<time_t>(), json.at("modified").at(1).get<long>()},
+                         .changed = owner.changed};
   });
 }
 

@@ -5,11 +5,13 @@
 
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "base/error.h"
 #include "engine/node_owner.h"
+#include "fusefs/entries.h"
 #include "kernel/journal.h"
 #include "sys/procfs.h"
 
@@ -19,6 +21,8 @@ namespace loopfs::daemon {
 struct InstanceRecord {
   uint64_t id = 0;
   std::optional<uint32_t> max;
+  bool whole_dev = false;
+  std::set<uint32_t> taken;
   uid_t uid = 0;  // of the nodes
   gid_t gid = 0;
   mode_t mode = 0600;
@@ -35,6 +39,8 @@ struct InstanceRecord {
 // Errors of all: EINVAL it is another version's, or no record.
 std::string encode_device(const kernel::DeviceRecord& record);
 Result<kernel::DeviceRecord> decode_device(const std::string& text);
+std::string encode_entry(const fusefs::Entry& entry);
+Result<fusefs::Entry> decode_entry(const std::string& text);
 std::string encode_owner(const engine::NodeOwner& owner);
 Result<engine::NodeOwner> decode_owner(const std::string& text);
 

@@ -70,8 +70,10 @@ type Instance (
 
 type Limit (user_namespace: int, uid: int, used: int, limit: ?int)
 
-# A new instance, as a detached mount, which comes with the reply. It lives as long as that mount.
-method Mount(max: ?int, uid: ?int, gid: ?int, mode: ?int) -> (instance: int)
+# A new instance, as a detached mount, which comes with the reply. It lives as long as that mount. whole_dev: it is to be
+# mounted on /dev, and takes up to 256 directories, links and empty files besides its nodes. taken: numbers of devices
+# that it is not to have.
+method Mount(max: ?int, uid: ?int, gid: ?int, mode: ?int, whole_dev: ?bool, taken: ?[]int) -> (instance: int)
 
 # The caller's instances; root of the machine sees all. instance: only this one.
 method List(instance: ?int) -> (instances: []Instance)
@@ -162,12 +164,33 @@ std::optional<uint32_t> small_number_of(const Call& call, const char* name, uint
   return static_cast<uint32_t>(*number);
 }
 
+bool truth_of(const Call& call, const char* name) {
+  const auto found = call.parameters().find(name);
+  if (found == call.parameters().end() || found->is_null()) return false;
+  if (!found->is_boolean()) throw BadParameter{name};
+  return found->get<bool>();
+}
+
+std::set<uint32_t> numbers_of(const Call& call, const char* name, uint32_t most) {
+  std::set<uint32_t> numbers;
+  const auto found = call.parameters().find(name);
+  if (found == call.parameters().end() || found->is_null()) return numbers;
+  if (!found->is_array()) throw BadParameter{name};
+  for (const Json& number : *found) {
+    if (!number.is_number_unsigned() || number.get<uint64_t>() > most) throw BadParameter{name};
+    numbers.insert(number.get<uint32_t>());
+  }
+  return numbers;
+}
+
 void mount(Manager& manager, Call& call) {
   const Tenant& tenant = caller_of(call);
   const MountOptions options{.max = small_number_of(call, "max"),
                              .uid = small_number_of(call, "uid"),
                              .gid = small_number_of(call, "gid"),
-                             .mode = small_number_of(call, "mode", 0777)};
+                             .mode = small_number_of(call, "mode", 0777),
+                             .whole_dev = truth_of(call, "whole_dev"),
+                             .taken = numbers_of(call, "taken", instance::kMostDevices - 1)};
   auto mounted = manager.mount(tenant, options);
   if (!mounted) return fail_call(call, mounted.error());
   const int fd = mounted->mount.get();

@@ -91,6 +91,10 @@ Result<void> Manager::restore_instance(InstanceRecord record, std::vector<Fd> fd
         device->binding->token = std::make_shared<const sys::LoopBinding>(std::move(part->fds.front()));
       }
       devices.push_back(std::move(*device));
+    } else if (part->name.starts_with("entry/")) {
+      auto entry = decode_entry(part->payload);
+      fusefs::Entries* entries = (*instance)->server->entries();
+      if (entry && entries != nullptr) entries->adopt(std::move(*entry));
     } else if (part->name.starts_with("control/")) {
       if (auto owner = decode_owner(part->payload)) control = *owner;
     }

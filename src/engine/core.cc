@@ -6,7 +6,7 @@
 namespace loopfs::engine {
 
 Core::Core(const UserEngine::Options& options)
-    : options_(options), table_(options.max), control_owner_(new_owner()) {}
+    : options_(options), table_(options.max, options.taken), control_owner_(new_owner()) {}
 
 NodeOwner Core::new_owner() const {
   NodeOwner owner{options_.mode, options_.uid, options_.gid, {}};

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <optional>
+#include <set>
 
 #include "engine/engine.h"
 
@@ -15,10 +16,11 @@ class UserEngine final : public Engine {
  public:
   struct Options {
     std::optional<uint32_t> max;  // most devices; none: as many as there are numbers
+    std::set<uint32_t> taken;     // numbers that are not given out
     uid_t uid = 0;                // of the nodes, as the instance's user namespace numbers them
     gid_t gid = 0;
     mode_t mode = 0600;
-    uint32_t initial_devices = 1;  // loop0 to loopN-1 exist from the start
+    uint32_t initial_devices = 1;  // that many exist from the start
   };
   static std::unique_ptr<UserEngine> create(const Options& options);
   ~UserEngine() override;

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "engine/engine.h"
+#include "fusefs/entries.h"
 #include "fusefs/remote_caller.h"
 
 namespace loopfs::fusefs {
@@ -23,6 +24,7 @@ class InstanceServer {
     gid_t root_gid = 0;
     // Who asks, by the number of the thread (0: it is out of sight); unset: a RemoteCaller.
     std::function<std::unique_ptr<engine::Caller>(pid_t tid)> caller = {};
+    std::unique_ptr<Entries> entries = {};  // of a whole /dev; none: there is nothing but nodes
   };
   InstanceServer(const InstanceServer&) = delete;
   InstanceServer& operator=(const InstanceServer&) = delete;
@@ -34,9 +36,11 @@ class InstanceServer {
   }
   uid_t root_uid() const { return place_.root_uid; }
   gid_t root_gid() const { return place_.root_gid; }
+  // Null: of an instance that is no /dev.
+  Entries* entries() { return place_.entries.get(); }
 
  protected:
-  explicit InstanceServer(const Place& place) : place_(place) {}
+  explicit InstanceServer(Place place) : place_(std::move(place)) {}
   ~InstanceServer() = default;
 
  private:

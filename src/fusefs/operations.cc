@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "fusefs/caller_syscall.h"
+#include "fusefs/entry_operations.h"
 #include "fusefs/listing.h"
 #include "fusefs/visit.h"
 
@@ -17,7 +18,8 @@ using engine::NodeId;
 constexpr size_t kAlignment = 4096;
 constexpr unsigned kBackground = 64;  // asynchronous requests under way before the kernel holds the rest back
 
-void unlink(fuse_req_t request, fuse_ino_t, const char* name) {
+void unlink(fuse_req_t request, fuse_ino_t parent, const char* name) {
+  if (unlink_entry(request, parent, name)) return;
   const auto node = instance::parse_node_name(name);
   if (!node) {
     fuse_reply_err(request, ENOENT);
@@ -29,32 +31,15 @@ void unlink(fuse_req_t request, fuse_ino_t, const char* name) {
   reply_error(request, removed);
 }
 
-void refuse_mknod(fuse_req_t request, fuse_ino_t, const char*, mode_t, dev_t) {
-  fuse_reply_err(request, EPERM);
-}
-void refuse_mkdir(fuse_req_t request, fuse_ino_t, const char*, mode_t) {
-  fuse_reply_err(request, EPERM);
-}
-void refuse_symlink(fuse_req_t request, const char*, fuse_ino_t, const char*) {
-  fuse_reply_err(request, EPERM);
-}
-void refuse_link(fuse_req_t request, fuse_ino_t, fuse_ino_t, const char*) {
-  fuse_reply_err(request, EPERM);
-}
-void refuse_rename(fuse_req_t request, fuse_ino_t, const char*, fuse_ino_t, const char*, unsigned) {
-  fuse_reply_err(request, EPERM);
-}
-void refuse_create(fuse_req_t request, fuse_ino_t, const char*, mode_t, fuse_file_info*) {
-  fuse_reply_err(request, EPERM);
-}
-
 // SEEK_DATA and SEEK_HOLE; the others never get here. A block device has neither.
 void lseek(fuse_req_t request, fuse_ino_t, off_t, int, fuse_file_info*) {
   fuse_reply_err(request, EINVAL);
 }
 
 void opendir(fuse_req_t request, fuse_ino_t number, fuse_file_info* file) {
-  if (number != kRootInode) {
+  Entries* entries = server_of(request).entries();
+  const auto entry = entries != nullptr ? entries->get(number) : std::nullopt;
+  if (number != kRootInode && !(entry && entry->is_directory())) {
     fuse_reply_err(request, ENOTDIR);
     return;
   }
@@ -68,17 +53,34 @@ off_t place_of(const NodeId& node) {
   return 4 + off_t{node.device} * (instance::kMostPartitions + 1) + node.partition;
 }
 
-void readdir(fuse_req_t request, fuse_ino_t, size_t size, off_t offset, fuse_file_info*) {
-  const struct stat root = root_attributes(server_of(request));
-  Listing listing(request, size, offset);
-  if (listing.add(".", root, 1) && listing.add("..", root, 2)) {
-    auto nodes = server_of(request).engine().nodes();
-    std::ranges::sort(nodes, {}, place_of);
-    for (const NodeId& node : nodes) {
-      if (!listing.add(node.name(), attributes_of({node, Flavour::kDevice}, {.id = node}), place_of(node)))
-        break;
-    }
+// False: the answer is full.
+bool list_nodes(fuse_req_t request, Listing& listing) {
+  auto nodes = server_of(request).engine().nodes();
+  std::ranges::sort(nodes, {}, place_of);
+  return std::ranges::all_of(nodes, [&](const NodeId& node) {
+    return listing.add(node.name(), attributes_of({node, Flavour::kDevice}, {.id = node}), place_of(node));
+  });
+}
+
+void list_entries(fuse_req_t request, uint64_t directory, Listing& listing) {
+  Entries* entries = server_of(request).entries();
+  if (entries == nullptr) return;
+  for (const Entry& entry : entries->list(directory)) {
+    // Its number is its place: far behind those of the nodes.
+    if (!listing.add(entry.name, attributes_of(entry), static_cast<off_t>(entry.number))) return;
   }
+}
+
+void readdir(fuse_req_t request, fuse_ino_t number, size_t size, off_t offset, fuse_file_info*) {
+  const auto directory = attributes_beside_nodes(server_of(request), number);
+  if (!directory) {
+    reply_error(request, directory);
+    return;
+  }
+  Listing listing(request, size, offset);
+  const bool goes_on = listing.add(".", *directory, 1) && listing.add("..", *directory, 2) &&
+                       (number != kRootInode || list_nodes(request, listing));
+  if (goes_on) list_entries(request, number, listing);
   listing.reply();
 }
 
@@ -99,12 +101,7 @@ InstanceServer& server_of(fuse_req_t request) {
 fuse_lowlevel_ops common_operations() {
   fuse_lowlevel_ops ops{};
   ops.unlink = unlink;
-  ops.mknod = refuse_mknod;
-  ops.mkdir = refuse_mkdir;
-  ops.symlink = refuse_symlink;
-  ops.link = refuse_link;
-  ops.rename = refuse_rename;
-  ops.create = refuse_create;
+  add_entry_operations(ops);
   ops.lseek = lseek;
   ops.opendir = opendir;
   ops.readdir = readdir;
@@ -153,12 +150,27 @@ void reply_attributes(fuse_req_t request, uint64_t number, const Result<struct s
   fuse_reply_attr(request, &*status, inode ? attribute_timeout(*inode) : kForever);  // the root never changes
 }
 
+namespace {
+
+bool change_entry(fuse_req_t request, uint64_t number, const engine::AttributeChange& owner, const struct stat& wanted,
+                  int which) {
+  Entries::Change change{.mode = owner.mode, .uid = owner.uid, .gid = owner.gid};
+  if ((which & FUSE_SET_ATTR_MTIME) != 0) change.modified = wanted.st_mtim;
+  Entries* entries = server_of(request).entries();
+  const auto changed = entries != nullptr ? entries->change(number, change) : fail(ESTALE, "inode {}", number);
+  if (!changed) reply_error(request, changed);
+  return changed.has_value();
+}
+
+}  // namespace
+
 bool change_attributes(fuse_req_t request, const Session& session, uint64_t number, const struct stat& wanted,
                        int which) {
   engine::AttributeChange change;
   if ((which & FUSE_SET_ATTR_MODE) != 0) change.mode = wanted.st_mode & 07777;
   if ((which & FUSE_SET_ATTR_UID) != 0) change.uid = wanted.st_uid;
   if ((which & FUSE_SET_ATTR_GID) != 0) change.gid = wanted.st_gid;
+  if (Entries::is_entry(number)) return change_entry(request, number, change, wanted, which);
   if (!change.mode && !change.uid && !change.gid) return true;
   const auto inode = inode_of_number(number);
   if (!inode) {

@@ -6,6 +6,7 @@
 #include <future>
 
 #include "fusefs/caller_syscall.h"
+#include "fusefs/entry_operations.h"
 #include "fusefs/operations.h"
 #include "fusefs/visit.h"
 
@@ -21,6 +22,7 @@ SandboxServer& sandbox_of(fuse_req_t request) {
 
 // The kernel gives the handle back that it was given, and sends RELEASE last.
 OpenNode& node_of(const fuse_file_info* file) {
+  if (file->fh == kEntryHandle) return empty_file();
   return *reinterpret_cast<OpenNode*>(file->fh);
 }
 
@@ -28,7 +30,8 @@ void init(void*, fuse_conn_info* connection) {
   limit_connection(connection, kMostIo);
 }
 
-void lookup(fuse_req_t request, fuse_ino_t, const char* name) {
+void lookup(fuse_req_t request, fuse_ino_t parent, const char* name) {
+  if (lookup_entry(request, parent, name)) return;
   const auto known = find_node(request, name);
   if (!known) return;
   const pid_t caller = fuse_req_ctx(request)->pid;
@@ -37,8 +40,8 @@ void lookup(fuse_req_t request, fuse_ino_t, const char* name) {
   reply_entry(request, inode, *known, attribute_timeout(inode));
 }
 
-Result<struct stat> attributes_for(const InstanceServer& server, uint64_t number) {
-  if (number == kRootInode) return root_attributes(server);
+Result<struct stat> attributes_for(InstanceServer& server, uint64_t number) {
+  if (number == kRootInode || Entries::is_entry(number)) return attributes_beside_nodes(server, number);
   const auto inode = inode_of_number(number);
   const auto known = inode ? server.engine().attributes(inode->node) : std::nullopt;
   if (!known) return fail(ENOENT, "inode {}", number);
@@ -56,6 +59,7 @@ void setattr(fuse_req_t request, fuse_ino_t number, struct stat* wanted, int whi
 }
 
 void open(fuse_req_t request, fuse_ino_t number, fuse_file_info* file) {
+  if (open_entry(request, number)) return;
   const auto opening = opening_of(request, number, *file);
   if (!opening) return;
   SandboxServer& server = sandbox_of(request);
@@ -74,8 +78,10 @@ void open(fuse_req_t request, fuse_ino_t number, fuse_file_info* file) {
 }
 
 void release(fuse_req_t request, fuse_ino_t, fuse_file_info* file) {
-  delete &node_of(file);
-  sandbox_of(request).count_open(-1);
+  if (file->fh != kEntryHandle) {
+    delete &node_of(file);
+    sandbox_of(request).count_open(-1);
+  }
   fuse_reply_err(request, 0);
 }
 
@@ -154,7 +160,10 @@ fuse_lowlevel_ops operations() {
 
 Result<std::unique_ptr<SandboxServer>> SandboxServer::create(Options options) {
   std::unique_ptr<SandboxServer> server(new SandboxServer(
-      {.engine = options.engine, .user_namespace = options.user_namespace, .device = options.device}));
+      {.engine = options.engine,
+       .user_namespace = options.user_namespace,
+       .device = options.device,
+       .entries = std::make_unique<Entries>()}));
   auto session = ThreadedSession::create(operations(), static_cast<InstanceServer*>(server.get()),
                                          std::move(options.channels), "loopfs-fuse");
   if (!session) return propagate(session);

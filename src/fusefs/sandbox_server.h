@@ -46,7 +46,7 @@ class SandboxServer final : public InstanceServer, public engine::Observer {
   void count_open(int change);
 
  private:
-  explicit SandboxServer(const Place& place) : InstanceServer(place) {}
+  explicit SandboxServer(Place place) : InstanceServer(std::move(place)) {}
 
   std::atomic<int> open_files_ = 0;
   std::unique_ptr<ThreadedSession> session_;

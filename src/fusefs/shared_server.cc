@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "fusefs/hub.h"
+#include "fusefs/entry_operations.h"
 #include "fusefs/operations.h"
 #include "fusefs/shared_visit.h"
 
@@ -25,6 +26,8 @@ SharedServer& shared_of(fuse_req_t request) {
 
 // Null: the handle is not there any more, which only a replaced server can come to see, and the request is answered.
 std::shared_ptr<OpenNode> node_of(fuse_req_t request, const fuse_file_info* file) {
+  // Not owned: it is there for good.
+  if (file->fh == kEntryHandle) return {std::shared_ptr<void>(), &empty_file()};
   auto node = shared_of(request).handles().find(file->fh);
   if (!node) fuse_reply_err(request, ENXIO);
   return node;
@@ -34,7 +37,8 @@ void init(void*, fuse_conn_info* connection) {
   limit_connection(connection, Hub::kMostWrite);  // the hub reads the requests of all into one buffer
 }
 
-void lookup(fuse_req_t request, fuse_ino_t, const char* name) {
+void lookup(fuse_req_t request, fuse_ino_t parent, const char* name) {
+  if (lookup_entry(request, parent, name)) return;
   constexpr int kTries = 8;
   const auto caller = caller_of(request);
   for (int tries = 0;; ++tries) {
@@ -65,6 +69,7 @@ void setattr(fuse_req_t request, fuse_ino_t number, struct stat* wanted, int whi
 
 // Nothing is cached: what the file shows changes when the device is bound.
 void open(fuse_req_t request, fuse_ino_t number, fuse_file_info* file) {
+  if (open_entry(request, number)) return;
   const auto opening = opening_of(request, number, *file);
   if (!opening) return;
   HandleTable& table = shared_of(request).handles();
@@ -153,7 +158,8 @@ Result<std::unique_ptr<SharedServer>> SharedServer::create(Options options) {
                                                          .device = options.device,
                                                          .root_uid = options.root_uid,
                                                          .root_gid = options.root_gid,
-                                                         .caller = std::move(options.caller)},
+                                                         .caller = std::move(options.caller),
+                                                         .entries = std::move(options.entries)},
                                                         options.serials_from, std::move(options.permit)));
   auto session = HubSession::create(operations(), static_cast<InstanceServer*>(server.get()),
                                     std::move(options.channel), std::move(options.session));

@@ -26,6 +26,7 @@ class SharedServer final : public InstanceServer {
     std::function<std::unique_ptr<engine::Caller>(pid_t tid)> caller;
     HandleTable::Permits permit;  // may be unset
     uint64_t serials_from = 0;    // HandleTable's
+    std::unique_ptr<Entries> entries;  // InstanceServer's
   };
   static Result<std::unique_ptr<SharedServer>> create(Options options);
   ~SharedServer() { stop(); }
@@ -38,8 +39,8 @@ class SharedServer final : public InstanceServer {
   HandleTable& handles() { return handles_; }
 
  private:
-  SharedServer(const Place& place, uint64_t serials_from, HandleTable::Permits permit)
-      : InstanceServer(place), handles_(place.engine, serials_from, std::move(permit)) {}
+  SharedServer(Place place, uint64_t serials_from, HandleTable::Permits permit)
+      : InstanceServer(std::move(place)), handles_(&engine(), serials_from, std::move(permit)) {}
 
   std::unique_ptr<HubSession> session_;
   HandleTable handles_;

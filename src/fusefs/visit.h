@@ -12,7 +12,9 @@ namespace loopfs::fusefs {
 
 constexpr off_t kBlock = 4096;  // st_blksize, and what statfs(2) counts in
 
-struct stat root_attributes(const InstanceServer& server);
+// Of the root and of entries. Errors: ENOENT it is neither.
+Result<struct stat> attributes_beside_nodes(InstanceServer& server, uint64_t number);
 struct stat attributes_of(const Inode& inode, const engine::NodeAttributes& node);
+struct stat attributes_of(const Entry& entry);
 
 }  // namespace loopfs::fusefs

@@ -2,14 +2,17 @@
 
 namespace loopfs::instance {
 
+bool DeviceTable::is_used(int64_t number) const {
+  if (number >= kMostDevices) return false;
+  const auto index = static_cast<uint32_t>(number);
+  return devices_.contains(index) || taken_.contains(index);
+}
+
 Result<uint32_t> DeviceTable::add(int64_t number) {
   if (number < 0) {
     number = 0;
-    for (const auto& [used, device] : devices_) {
-      if (used != number) break;
-      ++number;
-    }
-  } else if (number < kMostDevices && devices_.contains(static_cast<uint32_t>(number))) {
+    while (is_used(number)) ++number;
+  } else if (is_used(number)) {
     return fail(EEXIST, "loop{}", number);
   }
   if (number >= kMostDevices || devices_.size() >= max_)

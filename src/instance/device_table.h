@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 
 #include "base/error.h"
 #include "instance/device.h"
@@ -15,10 +16,11 @@ namespace loopfs::instance {
 // themselves: a device with an opener cannot be removed.
 class DeviceTable {
  public:
-  // `max`: most devices at a time; none: as many as there are numbers.
-  explicit DeviceTable(std::optional<uint32_t> max) : max_(max.value_or(kMostDevices)) {}
+  // `max`: most devices at a time; none: as many as there are numbers. `taken`: numbers that are not given out.
+  explicit DeviceTable(std::optional<uint32_t> max, std::set<uint32_t> taken = {})
+      : max_(max.value_or(kMostDevices)), taken_(std::move(taken)) {}
 
-  // LOOP_CTL_ADD: number < 0 is the lowest unused one. EEXIST; ENOSPC over max or out of numbers.
+  // LOOP_CTL_ADD: number < 0 is the lowest unused one. EEXIST it is there, or taken; ENOSPC over max or out of numbers.
   Result<uint32_t> add(int64_t number);
   // LOOP_CTL_GET_FREE: the lowest free device, or a new one. ENOSPC.
   Result<uint32_t> get_free();
@@ -32,7 +34,10 @@ class DeviceTable {
   uint64_t next_sequence() { return ++sequence_; }
 
  private:
-  uint32_t max_;
+  bool is_used(int64_t number) const;
+
+  const uint32_t max_;
+  const std::set<uint32_t> taken_;
   uint64_t sequence_ = 0;
   std::map<uint32_t, std::shared_ptr<Device>> devices_;
 };

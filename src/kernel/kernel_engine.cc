@@ -162,7 +162,7 @@ Result<uint32_t> KernelEngine::make(std::optional<uint32_t> number) {
   if (slots_.size() >= most) return fail(ENOSPC, "the instance has {} devices", most);
   uint32_t chosen = number.value_or(0);
   if (!number) {
-    while (slots_.contains(chosen)) ++chosen;
+    while (slots_.contains(chosen) || options_.taken.contains(chosen)) ++chosen;
   }
   if (chosen >= instance::kMostDevices) return fail(ENOSPC, "loop{}", chosen);
   Slot slot{.number = chosen};
@@ -185,7 +185,7 @@ Result<int> KernelEngine::add(int64_t number) {
   const std::lock_guard lock(mutex_);
   std::optional<uint32_t> wanted;
   if (number >= 0) wanted = static_cast<uint32_t>(number);
-  if (wanted && slots_.contains(*wanted)) return fail(EEXIST, "loop{}", number);
+  if (wanted && (slots_.contains(*wanted) || options_.taken.contains(*wanted))) return fail(EEXIST, "loop{}", number);
   auto made = make(wanted);
   if (!made) return propagate(made);
   return static_cast<int>(*made);

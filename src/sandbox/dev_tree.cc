@@ -28,25 +28,6 @@ constexpr std::pair<const char*, const char*> kLinks[] = {
     {"stderr", "/proc/self/fd/2"}, {"core", "/proc/kcore"},      {"ptmx", "pts/ptmx"},
 };
 
-struct HostMount {
-  std::string name;  // in the new /dev
-  Fd mount;          // a detached copy
-  bool directory = false;
-};
-
-// Copies what the sandbox keeps of the host's /dev before it is covered.
-class HostMounts {
- public:
-  void add(const std::string& path, const std::string& name, bool directory) {
-    auto clone = sys::clone_tree(AT_FDCWD, path, directory);
-    if (clone) mounts_.push_back({name, std::move(*clone), directory});
-  }
-  std::vector<HostMount>& all() { return mounts_; }
-
- private:
-  std::vector<HostMount> mounts_;
-};
-
 bool is_file_system(const char* path, long magic) {
   struct statfs status = {};
   return ::statfs(path, &status) == 0 && status.f_type == magic;
@@ -62,35 +43,17 @@ std::optional<std::string> terminal_path() {
   return std::nullopt;
 }
 
-HostMounts copy_host_mounts() {
-  HostMounts mounts;
-  for (const char* name : kNodes) {
-    struct stat status = {};
-    const std::string path = std::string("/dev/") + name;
-    if (::stat(path.c_str(), &status) == 0 && S_ISCHR(status.st_mode)) mounts.add(path, name, false);
-  }
-  if (const auto terminal = terminal_path()) mounts.add(*terminal, "console", false);
-  // The IPC namespace stays the host's, and with it the queues.
-  if (is_file_system("/dev/mqueue", MQUEUE_MAGIC)) mounts.add("/dev/mqueue", "mqueue", true);
-  // In a sandbox in a sandbox, /sys has views on it; the plain copy is this one.
-  const std::string plain = std::string("/dev/") + kPlainSys;
-  const bool nested = is_file_system(plain.c_str(), SYSFS_MAGIC);
-  if (nested || is_file_system("/sys", SYSFS_MAGIC)) mounts.add(nested ? plain : "/sys", kPlainSys, true);
-  return mounts;
-}
-
 Result<void> make_directory(int dev, const std::string& name, mode_t mode) {
   if (::mkdirat(dev, name.c_str(), mode) == 0 || errno == EEXIST) return {};
   return errno_fail("mkdir '/dev/{}'", name);
 }
 
-Result<void> make_mount_point(int dev, const HostMount& host) {
-  if (host.directory) return make_directory(dev, host.name, 0755);
-  if (const size_t slash = host.name.find('/'); slash != std::string::npos) {
-    if (auto made = make_directory(dev, host.name.substr(0, slash), 0755); !made) return made;
+Result<void> make_mount_point(int dev, const std::string& name, bool directory) {
+  if (directory) return make_directory(dev, name, 0755);
+  if (const size_t slash = name.find('/'); slash != std::string::npos) {
+    if (auto made = make_directory(dev, name.substr(0, slash), 0755); !made) return made;
   }
-  const Fd file(::openat(dev, host.name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0444));
-  if (!file.valid()) return errno_fail("make '/dev/{}'", host.name);
+  if (::mknodat(dev, name.c_str(), S_IFREG | 0444, 0) != 0) return errno_fail("make '/dev/{}'", name);
   return {};
 }
 
@@ -115,7 +78,7 @@ Result<void> fill(int dev) {
   for (const auto& [name, target] : kLinks) {
     if (::symlinkat(target, dev, name) != 0) return errno_fail("link '/dev/{}'", name);
   }
-  for (const char* name : {kInstanceName, kHiddenName, kPlainProc, kPlainSys, kViewName}) {
+  for (const char* name : {kHiddenName, kPlainProc, kPlainSys, kViewName}) {
     const bool hidden = std::string(name) == kHiddenName;
     if (auto made = make_directory(dev, name, hidden ? 0700 : 0755); !made) return made;
   }
@@ -149,21 +112,37 @@ Result<void> mount_in_root(int mount_fd, int root_fd, const std::string& path) {
   return {};
 }
 
-Result<Fd> build_dev_tree(int root_fd) {
-  HostMounts hosts = copy_host_mounts();
+void HostMounts::add(const std::string& path, const std::string& name, bool directory) {
+  auto clone = sys::clone_tree(AT_FDCWD, path, directory);
+  if (clone) mounts_.push_back({name, std::move(*clone), directory});
+}
+
+HostMounts HostMounts::copy() {
+  HostMounts mounts;
+  for (const char* name : kNodes) {
+    struct stat status = {};
+    const std::string path = std::string("/dev/") + name;
+    if (::stat(path.c_str(), &status) == 0 && S_ISCHR(status.st_mode)) mounts.add(path, name, false);
+  }
+  if (const auto terminal = terminal_path()) mounts.add(*terminal, "console", false);
+  // The IPC namespace stays the host's, and with it the queues.
+  if (is_file_system("/dev/mqueue", MQUEUE_MAGIC)) mounts.add("/dev/mqueue", "mqueue", true);
+  // In a sandbox in a sandbox, /sys has views on it; the plain copy is this one.
+  const std::string plain = std::string("/dev/") + kPlainSys;
+  const bool nested = is_file_system(plain.c_str(), SYSFS_MAGIC);
+  if (nested || is_file_system("/sys", SYSFS_MAGIC)) mounts.add(nested ? plain : "/sys", kPlainSys, true);
+  return mounts;
+}
+
+Result<void> fill_dev_tree(int dev, HostMounts hosts) {
   const NoUmask no_umask;
-  auto mount = mount_virtual_named("tmpfs", {{"mode", "0755"}}, MOUNT_ATTR_NOSUID);
-  if (!mount) return propagate(mount);
-  if (auto attached = mount_in_root(mount->get(), root_fd, "/dev"); !attached) return propagate(attached);
-  Fd dev(::openat(mount->get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!dev.valid()) return errno_fail("open '/dev'");
-  if (auto filled = fill(dev.get()); !filled) return propagate(filled);
-  for (HostMount& host : hosts.all()) {
-    if (auto made = make_mount_point(dev.get(), host); !made) return propagate(made);
-    auto attached = sys::attach_mount(host.mount.get(), dev.get(), host.name);
+  if (auto filled = fill(dev); !filled) return filled;
+  for (const auto& host : hosts.mounts_) {
+    if (auto made = make_mount_point(dev, host.name, host.directory); !made) return made;
+    auto attached = sys::attach_mount(host.mount.get(), dev, host.name);
     if (!attached) return propagate(attached, "/dev/{}", host.name);
   }
-  return dev;
+  return {};
 }
 
 }  // namespace loopfs::sandbox

@@ -12,6 +12,7 @@
 
 #include <filesystem>
 
+#include "instance/node.h"
 #include "sandbox/command.h"
 #include "sandbox/control.h"
 #include "sandbox/dev_tree.h"
@@ -80,11 +81,16 @@ Result<Fd> make_mount_point(const InitialState& state, const BindMount& bind) {
   return sys::open_path_in_root(state.root.get(), path, 0);
 }
 
+bool is_of_instance(const std::string& destination) {
+  const std::filesystem::path path = std::filesystem::path(destination).lexically_normal();
+  return path == "/dev" || path == "/dev/" ||
+         (path.parent_path() == "/dev" && instance::parse_node_name(path.filename().string()));
+}
+
 Result<void> attach_bind(const InitialState& state, const BindMount& bind) {
   const std::string& destination = bind.bind.destination;
-  const std::string instance = std::string("/dev/") + kInstanceName;
   if (destination == "/") return fail(EINVAL, "bind '{}' on '/' (that is --root)", bind.bind.source);
-  if (destination == instance || destination.starts_with(instance + "/")) {
+  if (is_of_instance(destination)) {
     return fail(EINVAL, "bind '{}' on '{}', which is the instance's", bind.bind.source, destination);
   }
   auto target = sys::open_path_in_root(state.root.get(), destination, 0);

@@ -28,6 +28,28 @@ Result<siginfo_t> reap(int pidfd) {
   return info;
 }
 
+// The set-up process, until it has ended by itself. Killed when the object goes first.
+class SetupProcess {
+ public:
+  explicit SetupProcess(pid_t pid) : pid_(pid) {}
+  SetupProcess(SetupProcess&& other) noexcept : pid_(std::exchange(other.pid_, -1)) {}
+  SetupProcess& operator=(SetupProcess&&) = delete;
+  ~SetupProcess() {
+    if (pid_ < 0) return;
+    ::kill(pid_, SIGKILL);
+    wait();
+  }
+  pid_t pid() const { return pid_; }
+  void wait() {
+    while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
+    }
+    pid_ = -1;
+  }
+
+ private:
+  pid_t pid_;
+};
+
 }  // namespace
 
 struct State {
@@ -44,6 +66,7 @@ struct State {
   uint64_t instance = 0;
   std::vector<Fd> instance_channels;
   std::vector<Fd> view_channels;
+  std::optional<SetupProcess> setup;
 
   // The next note. Errors: what the other side reports, EPIPE. Does not return if we are told to end.
   Result<Note> receive();
@@ -58,30 +81,7 @@ struct State {
 
 namespace {
 
-// The set-up process, until it has ended by itself. Killed when the object goes first.
-class SetupProcess {
- public:
-  static Result<SetupProcess> start(State& state);
-  SetupProcess(SetupProcess&& other) noexcept : pid_(std::exchange(other.pid_, -1)) {}
-  SetupProcess& operator=(SetupProcess&&) = delete;
-  ~SetupProcess() {
-    if (pid_ < 0) return;
-    ::kill(pid_, SIGKILL);
-    wait();
-  }
-  pid_t pid() const { return pid_; }
-  void wait() {
-    while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
-    }
-    pid_ = -1;
-  }
-
- private:
-  explicit SetupProcess(pid_t pid) : pid_(pid) {}
-  pid_t pid_;
-};
-
-Result<SetupProcess> SetupProcess::start(State& state) {
+Result<void> start_setup(State& state) {
   auto ends = sys::socket_pair();
   if (!ends) return propagate(ends);
   std::error_code unknown;
@@ -98,20 +98,19 @@ Result<SetupProcess> SetupProcess::start(State& state) {
     run_setup(std::move(initial));
   }
   state.control = std::move(ends->first);
-  return SetupProcess(pid);
+  state.setup.emplace(pid);
+  return {};
 }
 
 // One attempt with one way to map the ids. `map_failed` tells that it failed for those.
 Result<void> make_sandbox(State& state, const IdMapPlan& plan, bool& map_failed) {
-  auto setup = SetupProcess::start(state);
-  if (!setup) return propagate(setup);
+  if (auto started = start_setup(state); !started) return started;
   if (auto note = state.expect(Act::kNamespaces); !note) return propagate(note);
-  auto applied = explained(apply_id_maps(plan, setup->pid()), Step::kIdMaps);
+  auto applied = explained(apply_id_maps(plan, state.setup->pid()), Step::kIdMaps);
   map_failed = !applied;
   if (map_failed) return applied;
   if (auto sent = send_note(state.control.get(), Act::kMapped); !sent) return sent;
-  // The last two come from two processes, in either order.
-  for (bool ready = false; !ready || !state.init.valid();) {
+  for (;;) {
     auto note = state.receive();
     if (!note) return propagate(note);
     if (note->act == Act::kInstanceChannels) {
@@ -119,18 +118,11 @@ Result<void> make_sandbox(State& state, const IdMapPlan& plan, bool& map_failed)
     } else if (note->act == Act::kViewChannels) {
       std::move(note->fds.begin(), note->fds.end(), std::back_inserter(state.view_channels));
     } else if (note->act == Act::kTree) {
-      if (auto taken = state.take_tree(std::move(*note)); !taken) return taken;
-    } else if (note->act == Act::kInit) {
-      // No reaping by anyone else: the number is still init's.
-      if (auto taken = state.take_init(*note); !taken) return taken;
-    } else if (note->act == Act::kDone) {
-      ready = true;
+      return state.take_tree(std::move(*note));
     } else {
       return fail(EPROTO, "set up the sandbox");
     }
   }
-  setup->wait();
-  return {};
 }
 
 }  // namespace
@@ -189,6 +181,11 @@ void State::obey_interruptions() {
 }
 
 void State::kill_init() {
+  if (setup) {
+    instance_channels.clear();  // it may wait for an answer of the instance's
+    view_channels.clear();
+    setup.reset();
+  }
   if (!init.valid()) return;
   (void)sys::send_signal(init.get(), SIGKILL);
   // A process of the sandbox may hang in a FUSE request that nobody answers any more: that ends with our
@@ -254,6 +251,25 @@ dev_t Sandbox::instance_device() const {
 }
 uint64_t Sandbox::instance_id() const {
   return state_->instance;
+}
+
+Result<void> Sandbox::finish_setup() {
+  State& state = *state_;
+  // They come from two processes, in either order.
+  for (bool ready = false; !ready || !state.init.valid();) {
+    auto note = state.receive();
+    if (!note) return propagate(note);
+    if (note->act == Act::kInit) {
+      // No reaping by anyone else: the number is still init's.
+      if (auto taken = state.take_init(*note); !taken) return taken;
+    } else if (note->act == Act::kDone) {
+      ready = true;
+    } else {
+      return fail(EPROTO, "set up the sandbox");
+    }
+  }
+  state.setup->wait();
+  return {};
 }
 
 Result<void> Sandbox::attach_views() {

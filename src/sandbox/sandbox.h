@@ -67,8 +67,8 @@ struct State;
 // must not replace the command's exit status.
 class Sandbox {
  public:
-  // Forks; the process must be single-threaded. When it returns the namespaces, id maps, /dev and both FUSE
-  // mounts exist; nothing of the views is attached and the command does not run yet.
+  // Forks; the process must be single-threaded. When it returns the namespaces, the id maps and both FUSE mounts exist,
+  // and the instance waits for its server, to become /dev.
   static Result<std::unique_ptr<Sandbox>> prepare(Options options);
   ~Sandbox();
   Sandbox(const Sandbox&) = delete;
@@ -78,11 +78,15 @@ class Sandbox {
   std::vector<Fd> take_instance_channels();
   std::vector<Fd> take_view_channels();
 
-  int dev_directory() const;      // the sandbox's /dev; borrowed
+  int dev_directory() const;      // the sandbox's /dev, which is the instance; O_PATH, borrowed
   int user_namespace() const;     // borrowed
   int init_pidfd() const;         // borrowed
   dev_t instance_device() const;  // st_dev of everything in the instance
   uint64_t instance_id() const;   // of InstanceMount
+
+  // Returns when the sandbox has its /dev and its first process. The instance's server must be running; nothing of the
+  // views is attached and the command does not run yet.
+  Result<void> finish_setup();
 
   // Covers the places in Options::views. The view's server must be running.
   Result<void> attach_views();

@@ -123,38 +123,56 @@ Result<void> send_channels(int control, Act act, const std::vector<Fd>& channels
   return {};
 }
 
-Result<void> mount_fuse_file_systems(InitialState& state) {
+// With the view's mount.
+struct FuseMounts {
+  FuseMount instance, view;
+  uint64_t id = 0;  // of an instance that another process serves
+};
+
+Result<FuseMounts> mount_fuse_file_systems(const Options& options) {
   const uint64_t attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
-  FuseMount instance;
-  uint64_t id = 0;
-  if (state.options->mount_instance) {
-    auto made = state.options->mount_instance();
+  FuseMounts mounts;
+  if (options.mount_instance) {
+    auto made = options.mount_instance();
     if (!made) return propagate(made);
-    instance.mount = std::move(made->mount);
-    id = made->id;
+    mounts.instance.mount = std::move(made->mount);
+    mounts.id = made->id;
   } else {
     auto made = mount_with_channels(
         {.source = "loopfs", .subtype = "loopfs", .root_mode = S_IFDIR | 0755, .attributes = attributes},
-        state.options->channels);
+        options.channels);
     if (!made) return propagate(made);
-    instance = std::move(*made);
+    mounts.instance = std::move(*made);
   }
   auto view = mount_with_channels(
       {.source = "loopfs-view", .subtype = "loopfs", .root_mode = S_IFDIR | 0755, .attributes = attributes},
-      state.options->view_channels);
+      options.view_channels);
   if (!view) return propagate(view);
-  auto device = sys::device_of_mount(instance.mount.get());
+  mounts.view = std::move(*view);
+  return mounts;
+}
+
+// From here on loopfs can serve the instance.
+Result<void> hand_over(int control, const FuseMounts& mounts) {
+  auto device = sys::device_of_mount(mounts.instance.mount.get());
   if (!device) return propagate(device);
-  for (const auto& [mount, name] :
-       {std::pair(instance.mount.get(), kInstanceName), std::pair(view->mount.get(), kViewName)}) {
-    if (auto attached = sys::attach_mount(mount, state.dev.get(), name); !attached) return attached;
-  }
-  if (auto sent = send_channels(state.control, Act::kInstanceChannels, instance.channels); !sent) return sent;
-  if (auto sent = send_channels(state.control, Act::kViewChannels, view->channels); !sent) return sent;
+  if (auto sent = send_channels(control, Act::kInstanceChannels, mounts.instance.channels); !sent) return sent;
+  if (auto sent = send_channels(control, Act::kViewChannels, mounts.view.channels); !sent) return sent;
   const Fd user_namespace(::open("/proc/self/ns/user", O_RDONLY | O_CLOEXEC));
   if (!user_namespace.valid()) return errno_fail("open '/proc/self/ns/user'");
-  const int fds[] = {state.dev.get(), user_namespace.get()};
-  return send_note(state.control, Act::kTree, static_cast<int32_t>(id), fds, *device);
+  const int fds[] = {mounts.instance.mount.get(), user_namespace.get()};
+  return send_note(control, Act::kTree, static_cast<int32_t>(mounts.id), fds, *device);
+}
+
+// The instance becomes /dev.
+Result<void> mount_dev(InitialState& state, FuseMounts mounts) {
+  HostMounts hosts = HostMounts::copy();
+  const int dev = mounts.instance.mount.get();
+  if (auto attached = mount_in_root(dev, state.root.get(), "/dev"); !attached) return attached;
+  if (auto filled = fill_dev_tree(dev, std::move(hosts)); !filled) return filled;
+  if (auto attached = sys::attach_mount(mounts.view.mount.get(), dev, kViewName); !attached) return attached;
+  state.dev = std::move(mounts.instance.mount);
+  return {};
 }
 
 Result<void> build(InitialState& state) {
@@ -167,10 +185,13 @@ Result<void> build(InitialState& state) {
   // Before anything is built: the most common reason to fail.
   if (auto fuse = open_fuse(); !fuse) return propagate(fuse);
   if (auto opened = open_root(state); !opened) return opened;
-  auto dev = explained(build_dev_tree(state.root.get()), Step::kMount);
-  if (!dev) return propagate(dev);
-  state.dev = std::move(*dev);
-  return mount_fuse_file_systems(state);
+  auto mounts = mount_fuse_file_systems(*state.options);
+  if (!mounts) return propagate(mounts);
+  if (auto handed = hand_over(state.control, *mounts); !handed) return handed;
+  // Ours are the server's alone: it ends with loopfs.
+  mounts->instance.channels.clear();
+  mounts->view.channels.clear();
+  return explained(mount_dev(state, std::move(*mounts)), Step::kMount);
 }
 
 }  // namespace

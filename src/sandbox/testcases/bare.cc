@@ -1,10 +1,11 @@
-// A sandbox whose instance and views nobody serves: sandbox_bare [--root DIR] [--bind SRC:DST]... CMD...
+// A sandbox whose /dev is a tmpfs, and whose views nobody serves: sandbox_bare [--root DIR] [--bind SRC:DST]... CMD...
 // For trying the sandbox without the layers above it.
 #include <cstdio>
 #include <filesystem>
 #include <string>
 
 #include "sandbox/sandbox.h"
+#include "sys/mount_api.h"
 
 namespace {
 
@@ -32,10 +33,16 @@ int main(int argc, char** argv) {
   }
   if (next < argc && std::string(argv[next]) == "--") ++next;
   options.command.assign(argv + next, argv + argc);
+  options.mount_instance = []() -> Result<sandbox::InstanceMount> {
+    auto mount = sys::mount_virtual("tmpfs", {{"mode", "0755"}}, MOUNT_ATTR_NOSUID);
+    if (!mount) return propagate(mount);
+    return sandbox::InstanceMount{0, std::move(*mount)};
+  };
   options.report = [](const std::string& line) { std::fprintf(stderr, "loopfs: %s\n", line.c_str()); };
   auto made = sandbox::Sandbox::prepare(std::move(options));
   if (!made) return failed(made.error());
   sandbox::Sandbox& box = **made;
+  if (auto finished = box.finish_setup(); !finished) return failed(finished.error());
   auto listener = box.take_listener();
   if (!listener) return failed(listener.error());
   if (auto started = box.start_command(); !started) return failed(started.error());
