@@ -15,10 +15,12 @@
 #include "mounter/config.h"
 #include "mounter/mount_plan.h"
 #include "sandbox/sandbox.h"
+#include "supervisor/descriptor_window.h"
 #include "supervisor/filter.h"
 #include "supervisor/loop_ioctls.h"
 #include "supervisor/supervisor.h"
 #include "sys/loop_names.h"
+#include "sys/pidfd.h"
 #include "sys/process.h"
 #include "view/layout.h"
 #include "view/view_server.h"
@@ -64,7 +66,7 @@ class Run {
     sandbox::Options wanted{.command = options_.command,
                             .root = options_.root,
                             .binds = options_.binds,
-                            .install_filter = [this] { return supervisor::install_filter(uses_daemon()); },
+                            .install_filter = [this] { return install_filter(); },
                             .report = [this](const std::string& line) { tell(line); }};
     if (uses_daemon()) wanted.mount_instance = [this] { return mount_instance(); };
     for (const auto& part : view::kParts) wanted.views.push_back({part.name, part.target});
@@ -72,6 +74,10 @@ class Run {
     if (!sandbox) return propagate(sandbox);
     sandbox_ = std::move(*sandbox);
     return {};
+  }
+
+  Result<Fd> install_filter() const {
+    return supervisor::install_filter({.loop_ioctls = uses_daemon(), .node_stat = !uses_daemon()});
   }
 
   bool uses_daemon() const { return options_.engine == "kernel"; }
@@ -106,7 +112,8 @@ class Run {
     auto instance = fusefs::SandboxServer::create({.engine = engine_.get(),
                                                    .channels = sandbox_->take_instance_channels(),
                                                    .user_namespace = sandbox_->user_namespace(),
-                                                   .device = sandbox_->instance_device()});
+                                                   .device = sandbox_->instance_device(),
+                                                   .mover = &window_});
     if (!instance) return propagate(instance);
     instance_ = std::move(*instance);
     engine_->add_observer(instance_.get());
@@ -144,12 +151,26 @@ class Run {
                                                 .invalidate = [this](auto node) { invalidate(node.device); },
                                                 .report = [this](const std::string& line) { tell(line); },
                                                 .mount_by_kernel = kernel_mounts(),
-                                                .ioctls = loop_ioctls()});
+                                                .ioctls = loop_ioctls(),
+                                                .node_stat = node_stat()});
     if (!made) return propagate(made);
     supervisor_ = std::move(*made);
     supervisor_->start();
-    return {};
+    return open_window();
   }  // NOLINT(clang-analyzer-cplusplus.NewDeleteLeaks): it loses sight of the moved ioctls
+
+  std::optional<supervisor::NodeStat> node_stat() const {
+    if (uses_daemon()) return std::nullopt;
+    return supervisor::NodeStat(engine_.get(), sandbox_->instance_device());
+  }
+
+  Result<void> open_window() {
+    if (uses_daemon()) return {};
+    const auto init = sys::pid_of_pidfd(sandbox_->init_pidfd());
+    if (!init) return propagate(init);
+    if (const auto status = sys::status_of(*init)) window_.open(status->seccomp_filters);
+    return {};
+  }
 
   // Unset: all mounts are for FUSE programs.
   std::function<Result<std::optional<Fd>>(engine::NodeId, const std::string&, uint64_t, const std::string&)>
@@ -205,6 +226,7 @@ class Run {
     if (supervisor_) supervisor_->stop();
     views_->stop();
     if (user_engine_ == nullptr) return;  // the instance ends with its mounts, and the daemon sees to that
+    window_.close();
     user_engine_->end();
     instance_->wait_until_closed(std::chrono::seconds(mounter::Agent::kSecondsToFinish));
     instance_->stop();
@@ -218,6 +240,7 @@ class Run {
   std::unique_ptr<engine::Engine> engine_;          // one of the two that follow
   engine::UserEngine* user_engine_ = nullptr;
   client::DaemonEngine* daemon_engine_ = nullptr;
+  supervisor::DescriptorWindow window_;
   std::unique_ptr<fusefs::SandboxServer> instance_;
   std::unique_ptr<view::ViewServer> views_;
   std::unique_ptr<supervisor::Supervisor> supervisor_;

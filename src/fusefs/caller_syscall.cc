@@ -5,8 +5,6 @@
 #include <sys/syscall.h>
 
 #include <algorithm>
-#include <fstream>
-#include <string>
 
 namespace loopfs::fusefs {
 namespace {
@@ -75,7 +73,7 @@ OpenFlags open_flags_of(const sys::SystemCall& call) {
 }
 
 Intent intent_of_flags(uint64_t flags) {
-  if ((flags & O_PATH) != 0) return {};
+  if ((flags & O_PATH) != 0) return {.opens_path = true};
   return {.opens = true, .exclusive = (flags & O_EXCL) != 0};
 }
 
@@ -99,16 +97,6 @@ bool only_looks(const sys::SystemCall& call) {
 bool is_open_call(const Intent& intent) {
   if (!intent.opens || !intent.call || intent.call->of_io_uring()) return false;
   return intent.call->number != SYS_io_uring_enter;
-}
-
-bool takes_image_files_only(std::string_view program) {
-  return program == "mkfs.btrfs";
-}
-
-bool takes_image_files_only(pid_t tid) {
-  std::string program;
-  std::getline(std::ifstream(fmt::format("/proc/{}/comm", tid)), program);
-  return takes_image_files_only(program);
 }
 
 Intent intent_of(const engine::Caller& caller) {

@@ -4,7 +4,6 @@
 #include <sys/types.h>
 
 #include <optional>
-#include <string_view>
 
 #include "engine/caller.h"
 #include "sys/procfs.h"
@@ -15,6 +14,7 @@ namespace loopfs::fusefs {
 struct Intent {
   bool opens = false;      // it will open the node for I/O: the answer is a regular file
   bool exclusive = false;  // ... with O_EXCL
+  bool opens_path = false;  // it is in open(2) with O_PATH
   bool looks = false;      // whatever it gets, it will not open, mount, or keep: stat(2) and its like
   std::optional<sys::SystemCall> call = {};  // none: unknown
 };
@@ -31,7 +31,7 @@ struct OpenFlags {
 // call.
 OpenFlags open_flags_of(const sys::SystemCall& call);
 
-// Pure: O_PATH is a stat in disguise.
+// Pure: with O_PATH nothing is opened.
 Intent intent_of_flags(uint64_t flags);
 
 // Pure: the system calls that walk a path and have no use for what is behind the node. All others may come to
@@ -41,13 +41,6 @@ bool only_looks(const sys::SystemCall& call);
 // Pure: the caller itself is in open(2) or one of its kind; not a worker of io_uring for it, nor one that waits for
 // many things at once.
 bool is_open_call(const Intent& intent);
-
-// Pure: programs (by /proc/TID/comm) that compare stat with fstat and refuse a device that is a file once it
-// is open. They work on image files: to them the node is one from the start.
-bool takes_image_files_only(std::string_view program);
-
-// The same of a thread. Asks /proc.
-bool takes_image_files_only(pid_t tid);
 
 // Asks /proc. A caller that cannot be read is taken to open: its file leads nowhere but to our own server.
 Intent intent_of(const engine::Caller& caller);

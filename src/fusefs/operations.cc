@@ -200,9 +200,9 @@ std::optional<Opening> opening_of(fuse_req_t request, uint64_t number, const fus
   opening.options.write = mode == O_WRONLY || mode == O_RDWR;
   opening.options.direct = (file.flags & O_DIRECT) != 0;
   // The kernel has taken O_EXCL out of the flags: to a file system it means creation only.
-  if (inode->node.kind != NodeId::Kind::kControl) {
-    opening.options.exclusive = intent_of(*caller_of(request)).exclusive;
-  }
+  const Intent intent = intent_of(*caller_of(request));
+  opening.by_open_call = is_open_call(intent);
+  if (inode->node.kind != NodeId::Kind::kControl) opening.options.exclusive = intent.exclusive;
   return opening;
 }
 

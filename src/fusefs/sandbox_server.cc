@@ -30,12 +30,20 @@ void init(void*, fuse_conn_info* connection) {
   limit_connection(connection, kMostIo);
 }
 
+// That of the caller's open(2), at its end.
+bool move_descriptor(fuse_req_t request) {
+  DescriptorMover* mover = sandbox_of(request).mover();
+  return mover != nullptr && mover->move(fuse_req_ctx(request)->pid);
+}
+
 void lookup(fuse_req_t request, fuse_ino_t parent, const char* name) {
   if (lookup_entry(request, parent, name)) return;
   const auto known = find_node(request, name);
   if (!known) return;
   const pid_t caller = fuse_req_ctx(request)->pid;
-  const bool opens = caller != 0 && (intent_of(*caller_of(request)).opens || takes_image_files_only(caller));
+  const Intent intent = caller != 0 ? intent_of(*caller_of(request)) : Intent{};
+  // A descriptor of the path alone may be opened by its number later, which only a file can be.
+  const bool opens = intent.opens || (intent.opens_path && move_descriptor(request));
   const Inode inode{known->id, opens ? Flavour::kFile : Flavour::kDevice};
   reply_entry(request, inode, *known, attribute_timeout(inode));
 }
@@ -68,6 +76,7 @@ void open(fuse_req_t request, fuse_ino_t number, fuse_file_info* file) {
     reply_error(request, node);
     return;
   }
+  if (opening->by_open_call) move_descriptor(request);
   server.count_open(1);  // the close may come before we are back from the reply
   const unsigned flags = opening->options.direct ? FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES : 0;
   if (reply_open(request, reinterpret_cast<uint64_t>(node->get()), flags)) {
@@ -86,7 +95,9 @@ void release(fuse_req_t request, fuse_ino_t, fuse_file_info* file) {
 }
 
 void flush(fuse_req_t request, fuse_ino_t, fuse_file_info* file) {
-  node_of(file).descriptor_closing();
+  DescriptorMover* mover = sandbox_of(request).mover();
+  const bool moved = mover != nullptr && mover->is_moving(fuse_req_ctx(request)->pid);
+  if (!moved) node_of(file).descriptor_closing();
   fuse_reply_err(request, 0);
 }
 
@@ -163,7 +174,8 @@ Result<std::unique_ptr<SandboxServer>> SandboxServer::create(Options options) {
       {.engine = options.engine,
        .user_namespace = options.user_namespace,
        .device = options.device,
-       .entries = std::make_unique<Entries>()}));
+       .entries = std::make_unique<Entries>()},
+      options.mover));
   auto session = ThreadedSession::create(operations(), static_cast<InstanceServer*>(server.get()),
                                          std::move(options.channels), "loopfs-fuse");
   if (!session) return propagate(session);

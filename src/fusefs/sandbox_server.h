@@ -13,6 +13,16 @@
 
 namespace loopfs::fusefs {
 
+// Gives the descriptors of opened nodes other numbers, by which they can be told.
+class DescriptorMover {
+ public:
+  virtual ~DescriptorMover() = default;
+  // The thread is in a system call that opens a node, and waits for our answer. False: its descriptor stays.
+  virtual bool move(pid_t tid) = 0;
+  // Whether the thread closes a descriptor because it is being moved.
+  virtual bool is_moving(pid_t tid) = 0;
+};
+
 // Its nodes lead to backing files, and never to devices of the kernel; the kernel caches their pages, and nothing else.
 // Open files end with this process, which has threads of its own for them.
 class SandboxServer final : public InstanceServer, public engine::Observer {
@@ -22,6 +32,7 @@ class SandboxServer final : public InstanceServer, public engine::Observer {
     std::vector<Fd> channels;          // /dev/fuse, mounted, and clones of it: one thread each
     int user_namespace = -1;           // borrowed; the one that owns the instance
     dev_t device = 0;                  // st_dev of everything in the mount
+    DescriptorMover* mover = nullptr;  // borrowed; may be null
   };
   static Result<std::unique_ptr<SandboxServer>> create(Options options);
   ~SandboxServer() override { stop(); }
@@ -41,13 +52,15 @@ class SandboxServer final : public InstanceServer, public engine::Observer {
   void contents_changed(engine::NodeId node) override;
 
   // For the operations.
+  DescriptorMover* mover() const { return mover_; }
   Session& session() { return *session_; }
   Invalidator& invalidator() { return *invalidator_; }
   void count_open(int change);
 
  private:
-  explicit SandboxServer(Place place) : InstanceServer(std::move(place)) {}
+  SandboxServer(Place place, DescriptorMover* mover) : InstanceServer(std::move(place)), mover_(mover) {}
 
+  DescriptorMover* const mover_;
   std::atomic<int> open_files_ = 0;
   std::unique_ptr<ThreadedSession> session_;
   std::unique_ptr<Invalidator> invalidator_;

@@ -1,7 +1,6 @@
 #include "kernel/escorts.h"
 
 #include <algorithm>
-#include <future>
 
 #include "sys/trace.h"
 
@@ -18,21 +17,16 @@ bool Escorts::begin(pid_t tid, const std::shared_ptr<Binding::Pass>& pass) {
     if (active_.size() >= kMost) return false;
     active_[tid].push_back(pass);
   }
-  auto stopping = std::make_shared<std::promise<bool>>();
-  auto answer = stopping->get_future();
-  const bool begun = lane_->run_at_once([self = shared_from_this(), tid, stopping] {
-    const bool stops = sys::stop_at_end_of_call(tid).has_value();
-    if (!stops) {
-      const std::lock_guard lock(self->mutex_);
-      self->active_.erase(tid);
-    }
-    stopping->set_value(stops);
-    if (stops) self->escort(tid);
-  });
-  if (begun) return answer.get();
-  const std::lock_guard lock(mutex_);
-  active_.erase(tid);
-  return false;
+  const auto self = shared_from_this();
+  const bool begun = sys::at_end_of_call(
+      *lane_, tid,
+      [self, tid](int stop) {
+        self->end(tid);
+        return stop;
+      },
+      [self, tid] { self->end(tid); });
+  if (!begun) end(tid);
+  return begun;
 }
 
 bool Escorts::is_under_way(pid_t tid, const Binding* binding, uint32_t partition, unsigned minor_number) {
@@ -43,16 +37,11 @@ bool Escorts::is_under_way(pid_t tid, const Binding* binding, uint32_t partition
          });
 }
 
-void Escorts::escort(pid_t tid) {
-  const auto stop = sys::wait_for_stop(tid);
-  std::vector<std::shared_ptr<Binding::Pass>> passes;
-  {
-    const std::lock_guard lock(mutex_);
-    passes = std::move(active_[tid]);
-    active_.erase(tid);
-  }
-  passes.clear();  // may write out what an earlier user has left
-  if (stop) sys::let_go(tid, *stop);
+void Escorts::end(pid_t tid) {
+  std::vector<std::shared_ptr<Binding::Pass>> passes;  // their end may write out what an earlier user has left
+  const std::lock_guard lock(mutex_);
+  passes = std::move(active_[tid]);
+  active_.erase(tid);
 }
 
 }  // namespace loopfs::kernel

@@ -32,7 +32,7 @@ class Escorts : public std::enable_shared_from_this<Escorts> {
   static constexpr unsigned kMost = 16;  // the lane's width
 
  private:
-  void escort(pid_t tid);
+  void end(pid_t tid);
 
   const std::shared_ptr<base::Lane> lane_;
   std::mutex mutex_;  // guards active_

@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "supervisor/loop_ioctls.h"
+#include "supervisor/stat_filter.h"
 #include "sys/process.h"
 #include "sys/seccomp.h"
 
@@ -52,17 +53,19 @@ int add_rules(scmp_filter_ctx context, bool loop_ioctls) {
 
 }  // namespace
 
-Result<Fd> install_filter(bool loop_ioctls) {
+Result<Fd> install_filter(const FilterOptions& options) {
   const std::unique_ptr<void, void (*)(void*)> context(::seccomp_init(SCMP_ACT_ALLOW), ::seccomp_release);
   if (!context) return fail(ENOMEM, "seccomp_init");
   // A call of an architecture that is not listed is none of ours.
   ::seccomp_attr_set(context.get(), SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_ALLOW);
   if (const int code = add_architectures(context.get()); code != 0) return fail(-code, "seccomp_arch_add");
-  if (const int code = add_rules(context.get(), loop_ioctls); code != 0)
+  if (const int code = add_rules(context.get(), options.loop_ioctls); code != 0)
     return fail(-code, "seccomp_rule_add");
   auto code = sys::compile_filter(context.get());
   if (!code) return propagate(code);
-  const sock_fprog program{static_cast<unsigned short>(code->size()), code->data()};
+  std::vector<sock_filter> filter = options.node_stat ? stat_filter() : std::vector<sock_filter>();
+  filter.insert(filter.end(), code->begin(), code->end());
+  const sock_fprog program{static_cast<unsigned short>(filter.size()), filter.data()};
   return sys::install_filter_with_listener(program);
 }
 

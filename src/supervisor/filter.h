@@ -10,8 +10,13 @@ namespace loopfs::supervisor {
 // umount2(2) wait there; fsopen(2) is ENOSYS, so that libmount falls back to mount(2); the ioctls that type
 // into or paste from the terminal, which the sandbox shares with its user, are EPERM. All else is allowed by
 // its number alone, which the kernel remembers: it costs nothing. With `loop_ioctls`, those of
-// trapped_loop_ioctls() wait there, too. Errors: EBUSY another listener is in charge.
-Result<Fd> install_filter(bool loop_ioctls);
+// trapped_loop_ioctls() wait there, too; with `node_stat`, fstat(2) of descriptors of the window
+// (stat_filter.h). Errors: EBUSY another listener is in charge.
+struct FilterOptions {
+  bool loop_ioctls = false;
+  bool node_stat = false;
+};
+Result<Fd> install_filter(const FilterOptions& options);
 
 // Whether the listener that is in charge of this process is a loopfs supervisor: it then serves our sandbox
 // too.

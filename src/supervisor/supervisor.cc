@@ -153,6 +153,10 @@ void Supervisor::dispatch(const sys::Notification& notification) {
     in_thread(notification, [this](const Target& caller) { return options_.ioctls->perform(caller); });
     return;
   }
+  if (options_.node_stat && NodeStat::is_for(notification)) {
+    in_thread(notification, [this](const Target& caller) { return options_.node_stat->perform(caller); });
+    return;
+  }
   if (is_call(notification, "umount2") || is_call(notification, "umount")) {
     if (mounts_.empty() && served_.empty()) {
       (void)sys::continue_notification(listener, notification.id);

@@ -19,6 +19,7 @@
 #include "mounter/config.h"
 #include "supervisor/loop_ioctls.h"
 #include "supervisor/mounts.h"
+#include "supervisor/node_stat.h"
 #include "supervisor/served_mounts.h"
 #include "supervisor/target.h"
 
@@ -43,6 +44,7 @@ class Supervisor {
                                             const std::string& data)>
         mount_by_kernel;
     std::unique_ptr<LoopIoctls> ioctls;  // if the filter traps them
+    std::optional<NodeStat> node_stat;   // likewise
   };
   static Result<std::unique_ptr<Supervisor>> create(Options options);
   ~Supervisor();

@@ -143,6 +143,7 @@ std::optional<ThreadStatus> parse_status(std::string_view text) {
   const auto capabilities = status_field(text, "CapEff:");
   if (!process || !set_number(*process, status.process, 10)) return std::nullopt;
   if (!capabilities || !set_number(*capabilities, status.effective_capabilities, 16)) return std::nullopt;
+  if (const auto filters = status_field(text, "Seccomp_filters:")) set_number(*filters, status.seccomp_filters, 10);
   return status;
 }
 
@@ -188,6 +189,17 @@ Result<std::string> path_of_fd(pid_t tid, int fd) {
   const ssize_t length = ::readlink(path, target, sizeof target);
   if (length < 0) return errno_fail("readlink '{}'", path);
   return std::string(target, static_cast<size_t>(length));
+}
+
+Result<int> flags_of_fd(pid_t tid, int fd) {
+  char path[64], buffer[1024];
+  std::snprintf(path, sizeof path, "/proc/%d/fdinfo/%d", tid, fd);
+  const auto text = read_small(path, buffer);
+  if (!text) return propagate(text);
+  int flags = 0;
+  const auto field = status_field(*text, "flags:");
+  if (!field || !set_number(*field, flags, 8)) return fail(EINVAL, "read '{}': no flags", path);
+  return flags;
 }
 
 }  // namespace loopfs::sys

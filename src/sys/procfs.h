@@ -48,6 +48,7 @@ Result<uint64_t> run_time_of(pid_t tid);
 struct ThreadStatus {
   pid_t process = 0;                    // its thread group
   uint64_t effective_capabilities = 0;  // CapEff: one bit each
+  unsigned seccomp_filters = 0;         // 0 also where the kernel does not tell (before 5.9)
 };
 std::optional<ThreadStatus> parse_status(std::string_view text);
 
@@ -68,5 +69,8 @@ Result<NamespaceId> namespace_id(int namespace_fd);
 // Where /proc/TID/fd/N leads: a path as the mount namespace of the file shows it, with " (deleted)" behind
 // it if it has been unlinked. Errors: ENOENT no such descriptor.
 Result<std::string> path_of_fd(pid_t tid, int fd);
+
+// Of /proc/TID/fd/N: O_*, also O_CLOEXEC. Errors: ENOENT no such descriptor.
+Result<int> flags_of_fd(pid_t tid, int fd);
 
 }  // namespace loopfs::sys

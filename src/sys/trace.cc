@@ -3,10 +3,31 @@
 #include <sys/ptrace.h>
 #include <sys/wait.h>
 
+#include <future>
+#include <memory>
+
 namespace loopfs::sys {
 
+bool at_end_of_call(base::Lane& lane, pid_t tid, const std::function<int(int stop)>& act,
+                    const std::function<void()>& gone) {
+  auto stopping = std::make_shared<std::promise<bool>>();
+  auto answer = stopping->get_future();
+  const bool begun = lane.run_at_once([tid, stopping, act, gone] {
+    const bool stops = stop_at_end_of_call(tid).has_value();
+    stopping->set_value(stops);
+    if (!stops) return;
+    if (const auto stop = wait_for_stop(tid)) {
+      let_go(tid, act(*stop));
+    } else {
+      gone();
+    }
+  });
+  return begun && answer.get();
+}
+
 Result<void> stop_at_end_of_call(pid_t tid) {
-  if (::ptrace(PTRACE_SEIZE, tid, nullptr, nullptr) != 0) return errno_fail("PTRACE_SEIZE {}", tid);
+  // So that stops at system calls, if there are any, can be told from signals.
+  if (::ptrace(PTRACE_SEIZE, tid, nullptr, PTRACE_O_TRACESYSGOOD) != 0) return errno_fail("PTRACE_SEIZE {}", tid);
   // Not for threads of the kernel's own making (io_uring's): SEIZE has refused those.
   if (::ptrace(PTRACE_INTERRUPT, tid, nullptr, nullptr) != 0) return errno_fail("PTRACE_INTERRUPT {}", tid);
   return {};

@@ -3,9 +3,18 @@
 
 #include <sys/types.h>
 
+#include <functional>
+
 #include "base/error.h"
+#include "base/threads.h"
 
 namespace loopfs::sys {
+
+// Has `act` called on a thread of the lane when the thread `tid`, which waits for us in a system call, has come to the end
+// of it, and then has it go on as let_go() says, with what `act` returns; or `gone`, if it never comes there. Returns once
+// that is certain, before it does so; false: it cannot be stopped, because it is traced already, or the lane is full.
+bool at_end_of_call(base::Lane& lane, pid_t tid, const std::function<int(int stop)>& act,
+                    const std::function<void()>& gone);
 
 // The thread will stop before it is back in its own code. The calling thread is its tracer until it calls
 // let_go(); if that ends, the thread goes on. Errors: EPERM it has a tracer, or is no thread of a program; ESRCH.
