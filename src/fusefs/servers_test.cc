@@ -112,6 +112,42 @@ TYPED_TEST(EveryServer, ListsItsNodesFromAnyPlaceOn) {
   EXPECT_EQ(few.size(), 3u);  // what there is room for
 }
 
+FakeKernel::Answer make_directory(FakeKernel& kernel, const std::string& name) {
+  return kernel.ask(FUSE_MKDIR, FUSE_ROOT_ID, std::string(sizeof(fuse_mkdir_in), '\0') + name + '\0');
+}
+
+TEST(SharedServer, WhoIsNoDevHasNothingButNodes) {
+  Shared server;
+  server.kernel.begin();
+  EXPECT_EQ(make_directory(server.kernel, "d").error, EPERM);
+  EXPECT_EQ(server.kernel.lookup("d").error, ENOENT);
+}
+
+TEST(SandboxServer, IsAWholeDev) {
+  Sandbox server;
+  FakeKernel& kernel = server.kernel;
+  kernel.begin();
+  const auto made = make_directory(kernel, "d");
+  ASSERT_EQ(made.error, 0);
+  const auto inode = made.as<fuse_entry_out>().nodeid;
+  EXPECT_EQ(kernel.lookup("d").as<fuse_entry_out>().nodeid, inode);
+  EXPECT_EQ(make_directory(kernel, "d").error, EEXIST);
+  const auto listed =
+      entries_of(kernel.ask(FUSE_READDIR, FUSE_ROOT_ID, fuse_read_in{.fh = 0, .offset = 0, .size = 4096}));
+  EXPECT_EQ(listed.back().first, "d");
+  EXPECT_EQ(entries_of(kernel.ask(FUSE_READDIR, inode, fuse_read_in{.fh = 0, .offset = 0, .size = 4096})).size(), 2u);
+  EXPECT_EQ(kernel.ask(FUSE_RMDIR, FUSE_ROOT_ID, std::string("d") + '\0').error, 0);
+  EXPECT_EQ(kernel.ask(FUSE_GETATTR, inode, fuse_getattr_in{}).error, ENOENT);
+}
+
+TYPED_TEST(EveryServer, WhatIsOpenedAndWhatIsLookedAtAreOneFile) {
+  TypeParam server;
+  FakeKernel& kernel = server.kernel;
+  kernel.begin();
+  const auto file = kernel.ask(FUSE_GETATTR, kControlFile, fuse_getattr_in{}).template as<fuse_attr_out>();
+  EXPECT_EQ(file.attr.ino, kControlFile - 1);
+}
+
 TYPED_TEST(EveryServer, RefusesWhatNobodyCanDo) {
   TypeParam server;
   FakeKernel& kernel = server.kernel;
@@ -120,8 +156,7 @@ TYPED_TEST(EveryServer, RefusesWhatNobodyCanDo) {
   EXPECT_EQ(kernel.lookup("loop00").error, ENOENT);
   EXPECT_EQ(kernel.ask(FUSE_UNLINK, FUSE_ROOT_ID, std::string("loop-control") + '\0').error, EPERM);
   EXPECT_EQ(kernel.ask(FUSE_UNLINK, FUSE_ROOT_ID, std::string("other") + '\0').error, ENOENT);
-  EXPECT_EQ(kernel.ask(FUSE_MKDIR, FUSE_ROOT_ID, std::string(sizeof(fuse_mkdir_in), '\0') + "d" + '\0').error,
-            EPERM);
+  EXPECT_EQ(make_directory(kernel, "loop7").error, EPERM);
   EXPECT_EQ(kernel.ask(FUSE_OPENDIR, kControlFile, fuse_open_in{}).error, ENOTDIR);
   EXPECT_EQ(kernel.ask(FUSE_OPEN, FUSE_ROOT_ID, fuse_open_in{}).error, EISDIR);
   EXPECT_EQ(kernel.ask(FUSE_GETATTR, 0x7777'7777'7777'7777, fuse_getattr_in{}).error, ENOENT);

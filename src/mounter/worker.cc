@@ -128,7 +128,7 @@ class Worker {
     reply.mode = status->stx_mode;
     // Only where it matters: statfs(2) does ask the file system.
     reply.on_fuse =
-        S_ISBLK(reply.mode) && ::fstatfs(place->get(), &filesystem) == 0 && filesystem.f_type == kFuseMagic;
+        (S_ISBLK(reply.mode) || S_ISREG(reply.mode)) && ::fstatfs(place->get(), &filesystem) == 0 && filesystem.f_type == kFuseMagic;
     return done(reply);
   }
 

@@ -13,6 +13,7 @@
 #include <system_error>
 
 #include "engine/device_numbers.h"
+#include "fusefs/node_table.h"
 #include "mounter/mount_plan.h"
 #include "supervisor/decision.h"
 #include "sys/pidfd.h"
@@ -225,6 +226,17 @@ Result<mounter::Agent::Answer> Supervisor::look(const Target& target, const std:
   return options_.agent->ask(request, borrowed(places));
 }
 
+std::optional<engine::NodeId> Supervisor::node_of(const mounter::Reply& found) const {
+  if (!found.on_fuse) return std::nullopt;
+  const bool own = found.device == options_.instance_device;
+  if (S_ISBLK(found.mode))
+    return own ? options_.engine->node_of_device(found.node) : engine::node_of_device(found.node);
+  // By the number of a descriptor that is one of the path alone (fusefs/sandbox_server.cc).
+  const auto inode = own ? fusefs::inode_of_number(found.inode) : std::nullopt;
+  if (!inode || inode->node.kind == engine::NodeId::Kind::kControl) return std::nullopt;
+  return inode->node;
+}
+
 Supervisor::Answer Supervisor::mount(const Target& target) {
   Wanted wanted;
   auto source = target.text(0);
@@ -239,11 +251,10 @@ Supervisor::Answer Supervisor::mount(const Target& target) {
   // A type that we do not know may be one that needs no device, of a module that is yet to be loaded.
   const bool wants_device = device_types_.contains(*type);
   if (found.error != 0) return wants_device ? Answer(found.error) : std::nullopt;
-  if (!S_ISBLK(found.mode)) return wants_device ? Answer(ENOTBLK) : std::nullopt;
-  // Not a node of any instance: the kernel knows what it thinks of that.
-  if (!found.on_fuse) return std::nullopt;
   const bool own = found.device == options_.instance_device;
-  const auto node = own ? options_.engine->node_of_device(found.node) : engine::node_of_device(found.node);
+  const auto node = node_of(found);
+  if (!node && !S_ISBLK(found.mode)) return wants_device ? Answer(ENOTBLK) : std::nullopt;
+  // Not a node of any instance: the kernel knows what it thinks of that.
   if (!node) return std::nullopt;
   auto data = target.text(4);
   if (!data) return code_of(data.error());
@@ -402,7 +413,7 @@ Supervisor::Answer Supervisor::start_program(const Target& target, const Wanted&
     record.hold.reset();
     request.device_path = wanted.source_path;
     request.image_device = wanted.instance;
-    request.image_inode = wanted.inode + 1;  // a node's file comes next to its device: fusefs/node_table.h
+    request.image_inode = wanted.inode;
   }
   auto answer = options_.agent->ask(request, fds);
   if (!answer) return code_of(answer.error());

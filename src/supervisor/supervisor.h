@@ -78,6 +78,8 @@ class Supervisor {
   Answer remount_writable(const Target& target, const Wanted& wanted, const Mounts::Known& known);
   Answer start_program(const Target& target, const Wanted& wanted, const mounter::Program& program,
                        const std::string& executable, const engine::MountHold* hold, Mount record);
+  // None: it is no device of any instance.
+  std::optional<engine::NodeId> node_of(const mounter::Reply& found) const;
   Result<mounter::Agent::Answer> look(const Target& target, const std::vector<Fd>& places,
                                       const std::string& path, bool follow);
 

@@ -24,26 +24,25 @@ expect() {
 }
 
 inside() {
-  cd /dev/loopfs
+  cd /dev
   # modes, owner, inodes, names
   assert_eq "$(stat -c '%a %u %g %i %F' .)" "755 0 0 1 directory"
   assert_eq "$(stat -c '%a %u %g %i %F %t:%T' loop-control)" "600 0 0 2 character special file a:ed"
   assert_eq "$(stat -c '%a %u %g %F %t:%T' loop0)" "600 0 0 block special file 7:0"
-  assert_eq "$(find . -mindepth 1 ! -name 'loop[0-9]*' ! -name loop-control)" "" "no other names"
   [ ! -e /dev/loop ] || fail "/dev/loop would make losetup look in there"
   assert_match "$(findmnt -n -o OPTIONS -T .)" "noexec"
 
-  # nothing can be made in it, and nothing renamed
+  # no node can be made, or get another name
   local act
-  for act in 'touch x' 'mkdir x' 'ln -s a x' 'ln loop0 x' 'mknod x b 7 0' 'mkfifo x' 'mv loop0 loop99' \
-    'mv loop-control x' 'rm -f loop-control' 'touch loop77'; do
+  for act in 'ln loop0 x' 'mknod x b 7 0' 'mknod loop77 b 7 77' 'mv loop0 loop99' 'mv loop0 x' \
+    'mv loop-control x' 'rm -f loop-control' 'touch loop77' 'mkdir loop77' 'ln -s null loop77'; do
     # shellcheck disable=SC2086 # words
     expect "Operation not permitted" $act
   done
 
   # ADD
   assert_eq "$(add 20)" 20
-  assert_eq "$(readlink /dev/loop20)" loopfs/loop20
+  assert_eq "$(readlink -f /dev/loop20)" /dev/loop20
   expect "File exists" add 20
   local next
   next=$(add -1)
@@ -52,7 +51,6 @@ inside() {
 
   remove 20
   [ ! -e loop20 ] || fail "loop20 is still there"
-  [ ! -L /dev/loop20 ] || fail "its link is still there"
 }
 
 refusals() {
@@ -63,17 +61,17 @@ refusals() {
   losetup /dev/loop0 a.img
   assert_eq "$(get_free)" 1
   expect "busy" remove 0
-  expect "busy" rm -f /dev/loopfs/loop0
+  expect "busy" rm -f /dev/loop0
   exec 9<>/dev/loop1
   expect "busy" remove 1
   exec 9>&-
   wait_for 5 remove 1
   [ ! -e /dev/loop1 ] || fail "loop1 is still there"
   assert_eq "$(add 1)" 1
-  rm /dev/loopfs/loop1
+  rm /dev/loop1
   expect "No such device" remove 1
   losetup -d /dev/loop0
-  rm /dev/loopfs/loop0
+  rm /dev/loop0
   assert_eq "$(get_free)" 2 "the lowest free one that there is"
   assert_eq "$(add -1)" 0 "the lowest unused number"
   # modes can be changed, and stay
@@ -81,8 +79,41 @@ refusals() {
   assert_eq "$(stat -L -c %a /dev/loop0)" 666
 }
 
+# What else belongs into a /dev.
+other_entries() {
+  cd /dev
+  mkdir -p mapper/x
+  ln -s ../loop0 mapper/root
+  ln -sf ../loop1 mapper/root
+  assert_eq "$(readlink mapper/root)" ../loop1
+  mv mapper/root mapper/x/other
+  expect "not empty" rmdir mapper
+  rm -r mapper
+  mkfifo initctl
+  (echo through >initctl) &
+  assert_eq "$(cat initctl)" through
+  rm initctl
+  perl -MSocket -e 'socket(my $s, AF_UNIX, SOCK_DGRAM, 0) or die; bind($s, sockaddr_un("/dev/log")) or die "$!\n"'
+  [ -S log ] || fail "no socket"
+  rm log
+  touch place
+  mount --bind null place
+  echo gone >place
+  umount place
+  expect "No space left" eval 'echo kept >place'
+  assert_eq "$(stat -c '%s %F' place)" "0 regular empty file"
+  chmod 640 place
+  assert_eq "$(stat -c %a place)" 640
+  rm place
+  local i
+  for ((i = 0; i < 300; i++)); do mkdir "d$i" 2>/dev/null || break; done
+  expect "No space left" mkdir more
+  rmdir d*
+  [ ! -e d0 ] || fail "d0 is still there"
+}
+
 limited() {
-  assert_eq "$(find /dev/loopfs -name 'loop[0-9]*' | wc -l)" 2
+  assert_eq "$(find /dev -maxdepth 1 -name 'loop[0-9]*' | wc -l)" 2
   expect "No space left on device" add 7
   losetup -f a.img
   losetup -f b.img
@@ -92,5 +123,6 @@ limited() {
 truncate -s 1M a.img b.img
 in_sandbox inside
 in_sandbox refusals
+in_sandbox other_entries
 # shellcheck disable=SC2016 # for the inner shell
 sandbox --max 2 -- bash -c '. "$0"; eval "$1"; limited' "$TEST_FOLDER/tests/system/lib.sh" "$(declare -f)"
