@@ -3,7 +3,10 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -153,6 +156,13 @@ Result<void> detach_any(const DetachOptions& options) {
 }
 
 }  // namespace
+
+std::string default_instance() {
+  constexpr const char* kUsual = "/dev/loopfs";
+  struct statfs dev {};
+  const bool whole_dev = ::statfs("/dev", &dev) == 0 && dev.f_type == FUSE_SUPER_MAGIC;
+  return whole_dev && ::access(kUsual, F_OK) != 0 ? "/dev" : kUsual;
+}
 
 std::optional<uint32_t> number_of_device(const std::string& name) {
   constexpr std::string_view kPrefix = "loop";

@@ -10,10 +10,11 @@
 
 namespace loopfs::cli {
 
-inline constexpr const char* kInstanceDirectory = "/dev/loopfs";
+// "/dev/loopfs", or "/dev" where that is an instance, as in a sandbox, and the other is not there.
+std::string default_instance();
 
 struct AttachOptions {
-  std::string instance = kInstanceDirectory;  // has loop-control and the devices
+  std::string instance = default_instance();  // has loop-control and the devices
   uint64_t offset = 0, sizelimit = 0;         // bytes; sizelimit 0: none
   bool read_only = false;
   bool partscan = false;
@@ -23,7 +24,7 @@ struct AttachOptions {
 };
 
 struct DetachOptions {
-  std::string instance = kInstanceDirectory;
+  std::string instance = default_instance();
   std::string what;  // a device, or a file that devices of the instance have
 };
 

@@ -67,7 +67,7 @@ TEST(ManagerOptions, Limit) {
 TEST(ManagerOptions, Attach) {
   const auto plain = parsed<AttachOptions>({"attach", "a.img"});
   EXPECT_EQ(plain.file, "a.img");
-  EXPECT_EQ(plain.instance, "/dev/loopfs");
+  EXPECT_EQ(plain.instance, default_instance());
   EXPECT_EQ(plain.offset + plain.sizelimit + plain.block_size, 0U);
   EXPECT_FALSE(plain.read_only || plain.partscan || plain.direct_io.has_value());
   const auto full =
@@ -90,7 +90,7 @@ TEST(ManagerOptions, Attach) {
 }
 
 TEST(ManagerOptions, Detach) {
-  EXPECT_EQ(device_path(parsed<DetachOptions>({"detach", "loop3"})), "/dev/loopfs/loop3");
+  EXPECT_EQ(device_path(parsed<DetachOptions>({"detach", "loop3"})), default_instance() + "/loop3");
   EXPECT_EQ(device_path(parsed<DetachOptions>({"detach", "loop3", "--instance=/i/"})), "/i/loop3");
   EXPECT_EQ(device_path(parsed<DetachOptions>({"detach", "./loop3"})), "./loop3");
   EXPECT_EQ(device_path(parsed<DetachOptions>({"detach", "a.img"})), "a.img");
