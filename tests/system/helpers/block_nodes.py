@@ -95,6 +95,16 @@ check("fstat to nowhere", (libc.syscall(5, node, ctypes.c_void_p(8)), ctypes.get
 os.close(node)
 check("fstat of nothing", (libc.syscall(5, 1000, ctypes.create_string_buffer(256)), ctypes.get_errno()), (-1, 9))
 
+# Who has a filter of its own is not made to make calls that it may not allow.
+child = os.fork()
+if child == 0:
+    allow = ctypes.create_string_buffer(bytes.fromhex("060000000000ff7f"))  # BPF_RET, SECCOMP_RET_ALLOW
+    program = (ctypes.c_uint64 * 2)(1, ctypes.addressof(allow))  # struct sock_fprog
+    if libc.prctl(38, 1, 0, 0, 0) != 0 or libc.prctl(22, 2, program, 0, 0) != 0:
+        os._exit(2)
+    os._exit(0 if os.open(NODE, os.O_RDONLY) < WINDOW[0] else 1)
+check("a filter of its own", os.waitpid(child, 0)[1], 0)
+
 # Where the limit is below the window, the descriptor is as the kernel gives it.
 resource.setrlimit(resource.RLIMIT_NOFILE, (500, 500))
 node = os.open(NODE, os.O_RDONLY)
