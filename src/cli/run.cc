@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "cli/reach.h"
 #include "client/daemon_engine.h"
 #include "client/manager_client.h"
 #include "engine/user_engine.h"
@@ -21,6 +22,7 @@
 #include "supervisor/supervisor.h"
 #include "sys/loop_names.h"
 #include "sys/pidfd.h"
+#include "sys/probe.h"
 #include "sys/process.h"
 #include "view/layout.h"
 #include "view/view_server.h"
@@ -73,7 +75,8 @@ class Run {
     auto sandbox = sandbox::Sandbox::prepare(std::move(wanted));
     if (!sandbox) return propagate(sandbox);
     sandbox_ = std::move(*sandbox);
-    return {};
+    // Found out later, it would be "Bad address" for each losetup.
+    return check_reach(sys::probe_process(sandbox_->init_pidfd()));
   }
 
   Result<Fd> install_filter() const {

@@ -33,6 +33,14 @@ TEST(Remedy, ForAMissingAndAForbiddenFuseDevice) {
   EXPECT_THAT(explain(EPERM, Step::kOpenFuse), HasSubstr("--device /dev/fuse"));
 }
 
+TEST(Remedy, ForAProfileThatForbidsToReachACaller) {
+  for (const Step step : {Step::kCallersSyscall, Step::kCallersMemory, Step::kCallersDescriptor}) {
+    EXPECT_THAT(explain(EPERM, step, {.apparmor_restricts_userns = 1}), HasSubstr("--cap-add SYS_PTRACE"));
+    EXPECT_THAT(explain(EPERM, step, {.ptrace_scope = 3}), HasSubstr("ptrace_scope"));
+  }
+  EXPECT_THAT(explain(ENOSYS, Step::kCallersDescriptor), HasSubstr("5.6"));
+}
+
 TEST(Remedy, IsOneLineAndKeepsTheErrno) {
   EXPECT_EQ(explain(EIO, Step::kMount), "act: Input/output error");
   EXPECT_THAT(explain(EPERM, Step::kMountProc), testing::EndsWith(": Operation not permitted"));
