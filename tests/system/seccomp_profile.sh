@@ -51,7 +51,7 @@ escape='
   print join(" ", sort grep { !/^\.\.?$/ } readdir $root), "\n"'
 for errno in none EINVAL EPERM; do
   below=()
-  [ $errno = none ] || below=("$TEST_FOLDER/tests/system/helpers/refuse" $errno pivot_root --)
+  [ $errno = none ] || below=("$TEST_FOLDER/tests/system/helpers/refuse" "$errno" pivot_root --)
   run() { timeout -k 5 60 "${below[@]}" "$LOOPFS" run "$@"; }
   assert_eq "$(run -- sh -c 'mount -o loop fs.img d && cat d/file && echo new >d/new && umount d && mount -o loop fs.img d && cat d/new')" \
     $'hello\nnew' "$errno"
