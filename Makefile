@@ -55,7 +55,7 @@ demo: demo-deps
 	@scripts/demo
 
 test: test-deps
-	@$(MAKE) --no-print-directory tests
+	@$(MAKE) --no-print-directory tests static
 	@ctest --test-dir $(BUILD) -j2 --output-on-failure --no-tests=error --timeout 300 \
 	  --output-junit $(CURDIR)/build/tests.xml $(CTEST_ARGS)
 
