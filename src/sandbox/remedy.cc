@@ -46,13 +46,16 @@ std::string remedy_for_fuse(int code) {
 }
 
 // Docker's profile lets these calls through for CAP_SYS_PTRACE.
-std::string remedy_for_caller(int code, const char* otherwise, const MachineFacts& facts) {
+std::string remedy_for_caller(int code, const char* needs, const MachineFacts& facts) {
   if (facts.ptrace_scope.value_or(0) >= 3)
     return "Yama forbids it until the next boot: set kernel.yama.ptrace_scope below 3";
-  if (code == ENOSYS) return otherwise;
+  constexpr const char* kOptions =
+      "start the container with --cap-add SYS_PTRACE, or with --security-opt seccomp=unconfined";
+  // A profile may say ENOSYS, too, as podman's does.
+  if (code == ENOSYS)
+    return fmt::format("{}; if that is so, a container's seccomp profile forbids it: {}", needs, kOptions);
   if (code != EPERM && code != EACCES) return {};
-  return "a container's seccomp profile forbids it: start the container with --cap-add SYS_PTRACE, or with "
-         "--security-opt seccomp=unconfined";
+  return fmt::format("a container's seccomp profile forbids it: {}", kOptions);
 }
 
 // What root of the new user namespace does there.
@@ -99,11 +102,11 @@ std::string remedy_for(int code, Step step, const MachineFacts& facts) {
              "seccomp=unconfined "
              "--security-opt apparmor=unconfined";
     case Step::kCallersSyscall:
-      return remedy_for_caller(code, "", facts);
+      return remedy_for_caller(code, "the kernel needs CONFIG_HAVE_ARCH_TRACEHOOK", facts);
     case Step::kCallersMemory:
       return remedy_for_caller(code, "the kernel needs CONFIG_CROSS_MEMORY_ATTACH", facts);
     case Step::kCallersDescriptor:
-      return remedy_for_caller(code, "Linux 5.6 or newer", facts);
+      return remedy_for_caller(code, "it needs Linux 5.6 or newer", facts);
   }
   return {};
 }
