@@ -68,10 +68,17 @@ Finding judge_apparmor(const MachineFacts& facts) {
 
 Finding judge_mount_api(const MachineFacts& facts) {
   Finding finding{State::kOk, "mount API", "fsopen, fsmount, open_tree, mount_setattr, move_mount", ""};
-  if (facts.namespaces.create != 0 || facts.namespaces.mount_api != ENOSYS) return finding;
-  finding.state = State::kMissing;
-  finding.detail = "not in this kernel, or forbidden by a container's seccomp profile";
-  finding.remedy = "Linux 5.12 or newer; in a container: a seccomp profile that allows these calls";
+  if (facts.namespaces.create != 0) return finding;
+  constexpr const char* kProfile = "in a container: a seccomp profile that allows these calls";
+  if (facts.namespaces.mount_api == ENOSYS) {
+    finding.state = State::kMissing;
+    finding.detail = "not in this kernel, or forbidden by a container's seccomp profile";
+    finding.remedy = fmt::format("Linux 5.6 or newer; {}", kProfile);
+  } else if (facts.namespaces.mount_api == 0 && facts.namespaces.attributes != 0) {
+    finding.state = State::kLacking;
+    finding.detail = "no mounts of devices: mount_setattr: " + text_of(facts.namespaces.attributes);
+    finding.remedy = fmt::format("Linux 5.12 or newer; {}", kProfile);
+  }
   return finding;
 }
 

@@ -50,7 +50,7 @@ TEST(Doctor, NothingToSayOnAGoodMachine) {
 TEST(Doctor, EachLackHasARemedy) {
   MachineFacts facts = good_machine();
   facts.fuse_open = EACCES;
-  facts.namespaces = {EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM};
+  facts.namespaces = {EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM};
   facts.foreign = {EPERM, EPERM, EPERM};
   facts.notify = {ENOSYS, ENOSYS};
   facts.ids.helpers_work = false;
@@ -104,7 +104,10 @@ TEST(Doctor, OldKernel) {
   MachineFacts facts = good_machine();
   facts.namespaces.mount_api = ENOSYS;
   expect(facts, "user namespaces", State::kOk, "");
-  expect(facts, "mount API", State::kMissing, "5.12");
+  expect(facts, "mount API", State::kMissing, "5.6");
+  facts.namespaces.mount_api = 0;
+  facts.namespaces.attributes = ENOSYS;  // 5.10
+  expect(facts, "mount API", State::kLacking, "5.12");
 }
 
 TEST(Doctor, MaskedProc) {

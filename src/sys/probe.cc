@@ -62,11 +62,12 @@ int enter_user_namespace(int more_namespaces) {
   return error_of(write_id_map(::getpid(), IdKind::kGroup, {&group, 1}));
 }
 
-int try_mount_api() {
+void try_mount_api(NamespaceProbe& answer) {
   auto mount = mount_virtual("tmpfs", {}, 0);
-  if (!mount) return mount.error().code;
-  if (auto copy = clone_tree(AT_FDCWD, "/", true); !copy) return copy.error().code;
-  return error_of(set_mount_attributes(mount->get(), MOUNT_ATTR_NOSUID, 0, false));
+  auto copy = clone_tree(AT_FDCWD, "/", true);
+  answer.mount_api = mount ? error_of(copy) : mount.error().code;
+  answer.attributes =
+      mount ? error_of(set_mount_attributes(mount->get(), MOUNT_ATTR_NOSUID, 0, false)) : answer.mount_api;
 }
 
 void try_fuse(NamespaceProbe& answer) {
@@ -99,10 +100,10 @@ int try_root(Result<void> (*change)(int)) {
 
 void try_namespaces(NamespaceProbe& answer) {
   if (int error = enter_user_namespace(CLONE_NEWNS | CLONE_NEWPID)) {
-    answer = {error, error, error, error, error, error, error};
+    answer = {error, error, error, error, error, error, error, error};
     return;
   }
-  answer.mount_api = try_mount_api();
+  try_mount_api(answer);
   try_fuse(answer);
   // In one child: when the first process of a pid namespace has ended, there can be no other.
   const std::array<int, 3> tried = in_child<std::array<int, 3>>({EIO, EIO, EIO}, [](auto& errors) {
@@ -141,7 +142,7 @@ int listener_with(unsigned flags) {
 }  // namespace
 
 NamespaceProbe probe_namespaces() {
-  return in_child<NamespaceProbe>({EIO, EIO, EIO, EIO, EIO, EIO, EIO}, try_namespaces);
+  return in_child<NamespaceProbe>({EIO, EIO, EIO, EIO, EIO, EIO, EIO, EIO}, try_namespaces);
 }
 
 ForeignProcessProbe probe_process(int pidfd) {

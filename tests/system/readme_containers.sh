@@ -122,6 +122,7 @@ tar -C "$(container_root host)" --exclude='./dev/*' -cf rootless/image.tar .
 chown -R nobody: rootless
 echo nobody:300000:65536 >subid
 rootless() {
+  # shellcheck disable=SC2016 # for the inner shell
   timeout --signal=KILL 240 unshare --mount --pid --fork --mount-proc --kill-child bash -euc '
     mount --bind subid /etc/subuid
     mount --bind subid /etc/subgid
