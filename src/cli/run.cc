@@ -48,6 +48,9 @@ class Run {
     auto served = uses_daemon() ? start_daemon_engine() : start_user_engine();
     if (!served) return propagate(served);
     if (auto finished = sandbox_->finish_setup(); !finished) return propagate(finished);
+    // Found out later, it would be "Bad address" for each losetup.
+    if (auto reached = check_reach(sys::probe_process(sandbox_->init_pidfd())); !reached)
+      return propagate(reached);
     if (auto started = start_views(); !started) return propagate(started);
     if (auto attached = sandbox_->attach_views(); !attached) return propagate(attached);
     if (auto supervised = start_supervisor(); !supervised) return propagate(supervised);
@@ -75,8 +78,7 @@ class Run {
     auto sandbox = sandbox::Sandbox::prepare(std::move(wanted));
     if (!sandbox) return propagate(sandbox);
     sandbox_ = std::move(*sandbox);
-    // Found out later, it would be "Bad address" for each losetup.
-    return check_reach(sys::probe_process(sandbox_->init_pidfd()));
+    return {};
   }
 
   Result<Fd> install_filter() const {
