@@ -30,7 +30,8 @@ mkdir content d
 echo hello >content/file
 truncate -s 16M fs.img
 mkfs.ext4 -q -d content fs.img
-mkdir -p tree/{bin,proc,sys,dev,tmp,usr}
+mkdir -p tree/{bin,proc,sys,dev,tmp,usr,d}
+cp --sparse=always fs.img tree/
 cp "$(command -v busybox)" tree/bin/
 ln -s busybox tree/bin/sh
 for folder in lib lib64; do [ ! -L /$folder ] || ln -s "usr/$folder" tree/$folder; done
@@ -78,6 +79,7 @@ for errno in none EINVAL EPERM; do
 
   assert_eq "$(run --root tree --bind /usr:/usr -- /usr/bin/perl -e "$escape")" \
     "$(find tree -mindepth 1 -maxdepth 1 -printf '%f\n' | sort | xargs)" "$errno"
+  assert_eq "$(run --root tree --bind /usr:/usr -- /usr/bin/sh -c 'mount -o loop /fs.img /d && cat /d/file')" hello "$errno"
   # Sandboxes in it, as in any: what is only a chroot may have no user namespaces.
   # shellcheck disable=SC2016 # for the inner shell
   assert_eq "$(run --root tree --bind /usr:/usr -- /usr/bin/unshare -Urm /bin/busybox echo made)" made "$errno"
