@@ -15,6 +15,9 @@ target_compile_options(loopfs_options INTERFACE "SHELL:-iquote ${CMAKE_SOURCE_DI
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 include(CheckPIESupported)
 check_pie_supported()
+if(LOOPFS_STATIC)
+  set(CMAKE_CXX_LINK_OPTIONS_PIE -static-pie)
+endif()
 
 if(LOOPFS_SANITIZE)
   target_compile_options(loopfs_options INTERFACE -fsanitize=${LOOPFS_SANITIZE} -fno-omit-frame-pointer)

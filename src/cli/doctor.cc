@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "base/printable.h"
+#include "cli/reach.h"
 
 namespace loopfs::cli {
 namespace {
@@ -67,10 +68,17 @@ Finding judge_apparmor(const MachineFacts& facts) {
 
 Finding judge_mount_api(const MachineFacts& facts) {
   Finding finding{State::kOk, "mount API", "fsopen, fsmount, open_tree, mount_setattr, move_mount", ""};
-  if (facts.namespaces.create != 0 || facts.namespaces.mount_api != ENOSYS) return finding;
-  finding.state = State::kMissing;
-  finding.detail = "not in this kernel, or forbidden by a container's seccomp profile";
-  finding.remedy = "Linux 5.12 or newer; in a container: a seccomp profile that allows these calls";
+  if (facts.namespaces.create != 0) return finding;
+  constexpr const char* kProfile = "in a container: a seccomp profile that allows these calls";
+  if (facts.namespaces.mount_api == ENOSYS) {
+    finding.state = State::kMissing;
+    finding.detail = "not in this kernel, or forbidden by a container's seccomp profile";
+    finding.remedy = fmt::format("Linux 5.6 or newer; {}", kProfile);
+  } else if (facts.namespaces.mount_api == 0 && facts.namespaces.attributes != 0) {
+    finding.state = State::kLacking;
+    finding.detail = "no mounts of devices: mount_setattr: " + text_of(facts.namespaces.attributes);
+    finding.remedy = fmt::format("Linux 5.12 or newer; {}", kProfile);
+  }
   return finding;
 }
 
@@ -121,19 +129,30 @@ Finding judge_notify(const MachineFacts& facts) {
   return finding;
 }
 
-Finding judge_foreign(const MachineFacts& facts, std::string subject, int error, const char* needs) {
-  Finding finding{State::kOk, std::move(subject), "works on a process of a sandbox", ""};
+Finding judge_reach(const MachineFacts& facts, const Reach& reach) {
+  Finding finding{State::kOk, reach.call, "works on a process of a sandbox", ""};
+  const int error = facts.foreign.*reach.error;
   if (error == 0) return finding;
   finding.state = State::kMissing;
   finding.detail = text_of(error);
+  finding.remedy = remedy_of(facts, error, reach.step);
   if (facts.namespaces.create != 0) {
     finding.detail = "not tried";
     finding.remedy = "see user namespaces";
-  } else if (facts.ptrace_scope.value_or(0) >= 3) {
-    finding.remedy = "Yama forbids it until the next boot: set kernel.yama.ptrace_scope below 3";
-  } else {
-    finding.remedy = needs;
   }
+  return finding;
+}
+
+Finding judge_root(const MachineFacts& facts) {
+  const int pivot = facts.namespaces.pivot_root, cover = facts.namespaces.cover_root;
+  Finding finding{State::kOk, "root of FUSE programs", "by pivot_root", ""};
+  if (facts.namespaces.create != 0 || facts.namespaces.mount_api != 0 || pivot == 0) return finding;
+  finding.detail = fmt::format("by chroot: pivot_root is refused ({})", text_of(pivot));
+  if (cover == 0) return finding;
+  finding.state = State::kLacking;
+  finding.detail = fmt::format("no mounts of devices: pivot_root: {}; MS_MOVE and chroot: {}", text_of(pivot),
+                               text_of(cover));
+  finding.remedy = remedy_of(facts, cover, sandbox::Step::kRoot);
   return finding;
 }
 
@@ -213,21 +232,12 @@ Finding judge_last_close(const DaemonFacts& facts) {
 
 std::vector<Finding> judge(const MachineFacts& facts) {
   std::vector<Finding> findings{
-      judge_fuse_device(facts),
-      judge_namespaces(facts),
-      judge_apparmor(facts),
-      judge_mount_api(facts),
-      judge_fuse_mount(facts),
-      judge_proc_mount(facts),
-      judge_notify(facts),
-      judge_foreign(facts, "/proc/PID/syscall", facts.foreign.read_syscall,
-                    "the kernel needs CONFIG_HAVE_ARCH_TRACEHOOK and a proc that is not restricted"),
-      judge_foreign(facts, "process_vm_readv", facts.foreign.read_memory,
-                    "the kernel needs CONFIG_CROSS_MEMORY_ATTACH; in a container: allow process_vm_readv"),
-      judge_foreign(facts, "pidfd_getfd", facts.foreign.take_fd,
-                    "Linux 5.6 or newer; in a container: allow pidfd_getfd"),
-      judge_ids(facts),
+      judge_fuse_device(facts), judge_namespaces(facts), judge_apparmor(facts), judge_mount_api(facts),
+      judge_fuse_mount(facts),  judge_proc_mount(facts), judge_notify(facts),
   };
+  for (const Reach& reach : kReaches) findings.push_back(judge_reach(facts, reach));
+  findings.push_back(judge_root(facts));
+  findings.push_back(judge_ids(facts));
   if (!facts.config_error.empty()) {
     findings.push_back({State::kMissing, "loopfs.toml", facts.config_error, "mend the file, see loopfs(1)"});
   }

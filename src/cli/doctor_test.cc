@@ -50,7 +50,7 @@ TEST(Doctor, NothingToSayOnAGoodMachine) {
 TEST(Doctor, EachLackHasARemedy) {
   MachineFacts facts = good_machine();
   facts.fuse_open = EACCES;
-  facts.namespaces = {EPERM, EPERM, EPERM, EPERM, EPERM};
+  facts.namespaces = {EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM, EPERM};
   facts.foreign = {EPERM, EPERM, EPERM};
   facts.notify = {ENOSYS, ENOSYS};
   facts.ids.helpers_work = false;
@@ -104,7 +104,10 @@ TEST(Doctor, OldKernel) {
   MachineFacts facts = good_machine();
   facts.namespaces.mount_api = ENOSYS;
   expect(facts, "user namespaces", State::kOk, "");
-  expect(facts, "mount API", State::kMissing, "5.12");
+  expect(facts, "mount API", State::kMissing, "5.6");
+  facts.namespaces.mount_api = 0;
+  facts.namespaces.attributes = ENOSYS;  // 5.10
+  expect(facts, "mount API", State::kLacking, "5.12");
 }
 
 TEST(Doctor, MaskedProc) {
@@ -124,8 +127,25 @@ TEST(Doctor, ForeignSupervisorIsNoObstacle) {
 TEST(Doctor, Yama) {
   MachineFacts facts = good_machine();
   facts.foreign = {EPERM, EPERM, EPERM};
-  facts.ptrace_scope = 3;
+  facts.sysctls.ptrace_scope = 3;
   expect(facts, "pidfd_getfd", State::kMissing, "ptrace_scope");
+}
+
+// Docker's default profile with CAP_SYS_ADMIN.
+TEST(Doctor, ASeccompProfileThatForbidsToReachACaller) {
+  MachineFacts facts = good_machine();
+  facts.foreign.take_fd = EPERM;
+  expect(facts, "pidfd_getfd", State::kMissing, "--cap-add SYS_PTRACE");
+  expect(facts, "process_vm_readv", State::kOk, "");
+}
+
+TEST(Doctor, WithoutPivotRootThereIsChroot) {
+  MachineFacts facts = good_machine();
+  facts.namespaces.pivot_root = EINVAL;
+  expect(facts, "root of FUSE programs", State::kOk, "");
+  EXPECT_THAT(about(facts, "root of FUSE programs").detail, HasSubstr("chroot"));
+  facts.namespaces.cover_root = EPERM;
+  expect(facts, "root of FUSE programs", State::kLacking, "seccomp=unconfined");
 }
 
 TEST(Doctor, SubordinateIds) {

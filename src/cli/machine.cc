@@ -30,13 +30,6 @@ std::string contents_of(const std::string& path) {
   return file ? text.str() : std::string();
 }
 
-std::optional<long> number_in(const std::string& path) {
-  std::ifstream file(path);
-  long number = 0;
-  if (file >> number) return number;
-  return std::nullopt;
-}
-
 void examine_fuse(MachineFacts& facts) {
   const Fd fuse(::open("/dev/fuse", O_RDWR | O_CLOEXEC));
   facts.fuse_open = fuse.valid() ? 0 : errno;
@@ -102,7 +95,6 @@ MachineFacts examine_machine(const std::string& config, const std::string& socke
   examine_fuse(facts);
   facts.sysctls = sandbox::read_machine_facts();
   facts.apparmor = contents_of("/sys/module/apparmor/parameters/enabled").starts_with("Y");
-  facts.ptrace_scope = number_in("/proc/sys/kernel/yama/ptrace_scope");
   facts.namespaces = sys::probe_namespaces();
   facts.foreign = sys::probe_foreign_process();
   facts.notify = sys::probe_seccomp_notify();

@@ -37,7 +37,6 @@ struct MachineFacts {
 
   sandbox::MachineFacts sysctls;
   bool apparmor = false;
-  std::optional<long> ptrace_scope;  // kernel.yama.ptrace_scope
 
   sys::NamespaceProbe namespaces;
   sys::ForeignProcessProbe foreign;

@@ -1,6 +1,7 @@
 // The program `loopfs`: what to do is in the command line, the doing elsewhere.
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <nss.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -53,10 +54,18 @@ void open_standard_descriptors() {
   if (fd > STDERR_FILENO) ::close(fd);
 }
 
+// A static libc would load the image's libnss_*, which belong to another one.
+void keep_to_files() {
+#ifdef LOOPFS_STATIC
+  ::__nss_configure_lookup("passwd", "files");
+#endif
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   open_standard_descriptors();
+  keep_to_files();
   const std::vector<std::string> words(argv + (argc > 0 ? 1 : 0), argv + argc);
   return std::visit([](const auto& what) { return act(what); }, loopfs::cli::parse_command_line(words));
 }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "cli/reach.h"
 #include "client/daemon_engine.h"
 #include "client/manager_client.h"
 #include "engine/user_engine.h"
@@ -21,6 +22,7 @@
 #include "supervisor/supervisor.h"
 #include "sys/loop_names.h"
 #include "sys/pidfd.h"
+#include "sys/probe.h"
 #include "sys/process.h"
 #include "view/layout.h"
 #include "view/view_server.h"
@@ -46,6 +48,9 @@ class Run {
     auto served = uses_daemon() ? start_daemon_engine() : start_user_engine();
     if (!served) return propagate(served);
     if (auto finished = sandbox_->finish_setup(); !finished) return propagate(finished);
+    // Found out later, it would be "Bad address" for each losetup.
+    if (auto reached = check_reach(sys::probe_process(sandbox_->init_pidfd())); !reached)
+      return propagate(reached);
     if (auto started = start_views(); !started) return propagate(started);
     if (auto attached = sandbox_->attach_views(); !attached) return propagate(attached);
     if (auto supervised = start_supervisor(); !supervised) return propagate(supervised);

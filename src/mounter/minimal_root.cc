@@ -99,7 +99,7 @@ Result<void> enter_minimal_root(const std::string& executable) {
   if (!place.valid()) return errno_fail("open the new root");
   if (auto done = fill(place.get(), executable); !done) return done;
   if (auto done = sys::set_mount_attributes(place.get(), MOUNT_ATTR_RDONLY, 0, false); !done) return done;
-  return sys::pivot_root_to(place.get());
+  return sys::change_root_to(place.get());
 }
 
 }  // namespace loopfs::mounter

@@ -120,7 +120,7 @@ Result<void> finish_tree(InitialState& state) {
   }
   state.binds.clear();
   if (state.pivot) {
-    if (auto pivoted = sys::pivot_root_to(state.root.get()); !pivoted) return pivoted;
+    if (auto pivoted = sys::change_root_to(state.root.get()); !pivoted) return pivoted;
   }
   restore_working_directory(state);
   return {};

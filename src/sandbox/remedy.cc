@@ -45,12 +45,31 @@ std::string remedy_for_fuse(int code) {
   }
 }
 
+// Docker's profile lets these calls through for CAP_SYS_PTRACE.
+std::string remedy_for_caller(int code, const char* needs, const MachineFacts& facts) {
+  if (facts.ptrace_scope.value_or(0) >= 3)
+    return "Yama forbids it until the next boot: set kernel.yama.ptrace_scope below 3";
+  constexpr const char* kOptions =
+      "start the container with --cap-add SYS_PTRACE, or with --security-opt seccomp=unconfined";
+  // A profile may say ENOSYS, too, as podman's does.
+  if (code == ENOSYS)
+    return fmt::format("{}; if that is so, a container's seccomp profile forbids it: {}", needs, kOptions);
+  if (code != EPERM && code != EACCES) return {};
+  return fmt::format("a container's seccomp profile forbids it: {}", kOptions);
+}
+
+// What root of the new user namespace does there.
+bool is_in_namespace(Step step) {
+  return step != Step::kOpenFuse && step != Step::kCallersSyscall && step != Step::kCallersMemory &&
+         step != Step::kCallersDescriptor;
+}
+
 }  // namespace
 
 std::string remedy_for(int code, Step step, const MachineFacts& facts) {
   // AppArmor lets the namespace be made and then denies what root in it may do.
   const bool denied = code == EPERM || code == EACCES;
-  if (denied && step != Step::kOpenFuse && facts.apparmor_restricts_userns.value_or(0) != 0) {
+  if (denied && is_in_namespace(step) && facts.apparmor_restricts_userns.value_or(0) != 0) {
     return "AppArmor restricts user namespaces: as root, sysctl -w "
            "kernel.apparmor_restrict_unprivileged_userns=0, or "
            "give loopfs a profile with 'userns,'";
@@ -78,6 +97,16 @@ std::string remedy_for(int code, Step step, const MachineFacts& facts) {
       return denied && facts.root
                  ? "root needs CAP_SETFCAP for it: start the container with --cap-add SETFCAP"
                  : "";
+    case Step::kRoot:
+      return "a container's security profile forbids it: start the container with --security-opt "
+             "seccomp=unconfined "
+             "--security-opt apparmor=unconfined";
+    case Step::kCallersSyscall:
+      return remedy_for_caller(code, "the kernel needs CONFIG_HAVE_ARCH_TRACEHOOK", facts);
+    case Step::kCallersMemory:
+      return remedy_for_caller(code, "the kernel needs CONFIG_CROSS_MEMORY_ATTACH", facts);
+    case Step::kCallersDescriptor:
+      return remedy_for_caller(code, "it needs Linux 5.6 or newer", facts);
   }
   return {};
 }
@@ -85,7 +114,8 @@ std::string remedy_for(int code, Step step, const MachineFacts& facts) {
 MachineFacts read_machine_facts() {
   return {read_number("/proc/sys/user/max_user_namespaces"),
           read_number("/proc/sys/kernel/unprivileged_userns_clone"),
-          read_number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns"), ::geteuid() == 0};
+          read_number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns"), ::geteuid() == 0,
+          read_number("/proc/sys/kernel/yama/ptrace_scope")};
 }
 
 Error with_remedy(const Error& error, Step step, const MachineFacts& facts) {

@@ -9,13 +9,25 @@
 namespace loopfs::sandbox {
 
 // Where the making of a sandbox can fail for a reason that lies in the machine.
-enum class Step { kUserNamespace, kIdMaps, kMount, kOpenFuse, kMountFuse, kMountProc };
+enum class Step {
+  kUserNamespace,
+  kIdMaps,
+  kMount,
+  kOpenFuse,
+  kMountFuse,
+  kMountProc,
+  kRoot,            // another root, for a FUSE program
+  kCallersSyscall,  // the three that the server does to processes of the sandbox
+  kCallersMemory,
+  kCallersDescriptor,
+};
 
 struct MachineFacts {
   std::optional<long> most_user_namespaces;       // /proc/sys/user/max_user_namespaces
   std::optional<long> unprivileged_userns_clone;  // /proc/sys/kernel/unprivileged_userns_clone
   std::optional<long> apparmor_restricts_userns;  // /proc/sys/kernel/apparmor_restrict_unprivileged_userns
   bool root = false;                              // the caller is root where it stands
+  std::optional<long> ptrace_scope;               // /proc/sys/kernel/yama/ptrace_scope
 };
 
 MachineFacts read_machine_facts();

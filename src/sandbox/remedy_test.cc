@@ -6,6 +6,7 @@
 namespace loopfs::sandbox {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
 
@@ -31,6 +32,14 @@ TEST(Remedy, ForAMissingAndAForbiddenFuseDevice) {
   EXPECT_THAT(explain(ENOENT, Step::kOpenFuse), HasSubstr("modprobe fuse"));
   EXPECT_THAT(explain(EACCES, Step::kOpenFuse), HasSubstr("chmod 666 /dev/fuse"));
   EXPECT_THAT(explain(EPERM, Step::kOpenFuse), HasSubstr("--device /dev/fuse"));
+}
+
+TEST(Remedy, ForAProfileThatForbidsToReachACaller) {
+  for (const Step step : {Step::kCallersSyscall, Step::kCallersMemory, Step::kCallersDescriptor}) {
+    EXPECT_THAT(explain(EPERM, step, {.apparmor_restricts_userns = 1}), HasSubstr("--cap-add SYS_PTRACE"));
+    EXPECT_THAT(explain(EPERM, step, {.ptrace_scope = 3}), HasSubstr("ptrace_scope"));
+  }
+  EXPECT_THAT(explain(ENOSYS, Step::kCallersDescriptor), AllOf(HasSubstr("5.6"), HasSubstr("SYS_PTRACE")));
 }
 
 TEST(Remedy, IsOneLineAndKeepsTheErrno) {

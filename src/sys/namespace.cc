@@ -135,6 +135,23 @@ Result<void> pivot_root_to(int directory_fd) {
   return {};
 }
 
+Result<void> cover_root_with(int directory_fd) {
+  if (::fchdir(directory_fd) != 0) return errno_fail("fchdir to the new root");
+  if (::mount(".", "/", nullptr, MS_MOVE, nullptr) != 0) return errno_fail("move the new root over '/'");
+  // "/" itself still is the old root for this process; "." has become what lies over it.
+  if (::chroot(".") != 0) return errno_fail("chroot");
+  if (::chdir("/") != 0) return errno_fail("chdir '/'");
+  return {};
+}
+
+Result<void> change_root_to(int directory_fd) {
+  auto pivoted = pivot_root_to(directory_fd);
+  if (pivoted) return pivoted;
+  auto covered = cover_root_with(directory_fd);
+  if (!covered) return propagate(covered, "{}", pivoted.error().message());
+  return covered;
+}
+
 Result<dev_t> device_of_mount(int fd) {
   struct statx status = {};
   if (::statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &status) != 0) return errno_fail("statx");

@@ -73,8 +73,18 @@ Result<void> become_root_of_namespace();
 Result<void> die_with_parent();
 
 // Makes the mount at `directory_fd` the root of the calling process's mount namespace, and takes the old root
-// away. The working directory is the new root afterwards.
+// away. The working directory is the new root afterwards. Errors: EINVAL the root is the kernel's first one (an
+// initramfs), EPERM, EACCES, ENOSYS (a seccomp profile or a security module).
 Result<void> pivot_root_to(int directory_fd);
+
+// The same where pivot_root(2) is refused: moves the mount over the old root and calls chroot(2), as switch_root(8)
+// does. No path leads back, not even for a process that may chroot(2) again. The old root stays below, and comes
+// out for a process with CAP_SYS_ADMIN over the namespace that unmounts the new one. The mounts must be private or
+// slaves.
+Result<void> cover_root_with(int directory_fd);
+
+// pivot_root_to() or, where that is refused, cover_root_with(). Errors: of the latter.
+Result<void> change_root_to(int directory_fd);
 
 // The device number of the file system at `fd`, without asking the file system (a FUSE server may not run
 // yet).

@@ -4,19 +4,23 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sched.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
+#include <cstddef>
+#include <span>
 #include <string>
+#include <tuple>
 
 #include "base/fd.h"
 #include "sys/mount_api.h"
 #include "sys/namespace.h"
 #include "sys/pidfd.h"
+#include "sys/remote_memory.h"
 #include "sys/uapi.h"
 
 namespace loopfs::sys {
@@ -58,11 +62,12 @@ int enter_user_namespace(int more_namespaces) {
   return error_of(write_id_map(::getpid(), IdKind::kGroup, {&group, 1}));
 }
 
-int try_mount_api() {
+void try_mount_api(NamespaceProbe& answer) {
   auto mount = mount_virtual("tmpfs", {}, 0);
-  if (!mount) return mount.error().code;
-  if (auto copy = clone_tree(AT_FDCWD, "/", true); !copy) return copy.error().code;
-  return error_of(set_mount_attributes(mount->get(), MOUNT_ATTR_NOSUID, 0, false));
+  auto copy = clone_tree(AT_FDCWD, "/", true);
+  answer.mount_api = mount ? error_of(copy) : mount.error().code;
+  answer.attributes =
+      mount ? error_of(set_mount_attributes(mount->get(), MOUNT_ATTR_NOSUID, 0, false)) : answer.mount_api;
 }
 
 void try_fuse(NamespaceProbe& answer) {
@@ -78,14 +83,33 @@ void try_fuse(NamespaceProbe& answer) {
   answer.clone_fuse = channel.valid() ? error_of(join_fuse_connection(channel.get(), fuse.get())) : errno;
 }
 
+// As a FUSE program gets its root.
+int try_root(Result<void> (*change)(int)) {
+  return in_child<int>(EIO, [change](int& error) {
+    auto root = mount_virtual("tmpfs", {}, 0);
+    if (!root || ::unshare(CLONE_NEWNS) != 0 ||
+        ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
+      error = root ? errno : root.error().code;
+    } else if (auto attached = attach_mount(root->get(), AT_FDCWD, "/proc"); !attached) {
+      error = attached.error().code;
+    } else {
+      error = error_of(change(root->get()));
+    }
+  });
+}
+
 void try_namespaces(NamespaceProbe& answer) {
   if (int error = enter_user_namespace(CLONE_NEWNS | CLONE_NEWPID)) {
-    answer = {error, error, error, error, error};
+    answer = {error, error, error, error, error, error, error, error};
     return;
   }
-  answer.mount_api = try_mount_api();
+  try_mount_api(answer);
   try_fuse(answer);
-  answer.mount_proc = in_child<int>(EIO, [](int& error) { error = error_of(mount_virtual("proc", {}, 0)); });
+  // In one child: when the first process of a pid namespace has ended, there can be no other.
+  const std::array<int, 3> tried = in_child<std::array<int, 3>>({EIO, EIO, EIO}, [](auto& errors) {
+    errors = {error_of(mount_virtual("proc", {}, 0)), try_root(pivot_root_to), try_root(cover_root_with)};
+  });
+  std::tie(answer.mount_proc, answer.pivot_root, answer.cover_root) = std::tuple_cat(tried);
 }
 
 int try_read_syscall(pid_t pid) {
@@ -95,16 +119,16 @@ int try_read_syscall(pid_t pid) {
   return 0;
 }
 
-int try_read_memory(pid_t pid, int* variable) {
+int try_read_memory(pid_t pid) {
+  static const int variable = 1;  // at the same address in a child
   int copy = 0;
-  iovec here{&copy, sizeof copy};
-  iovec there{variable, sizeof *variable};
-  return ::process_vm_readv(pid, &here, 1, &there, 1, 0) == sizeof copy ? 0 : errno;
+  return error_of(
+      read_memory(pid, reinterpret_cast<uintptr_t>(&variable), std::as_writable_bytes(std::span(&copy, 1))));
 }
 
-int try_take_fd(pid_t pid) {
-  auto pidfd = pidfd_of_process(pid);
-  return pidfd ? error_of(take_fd(pidfd->get(), 0)) : pidfd.error().code;
+int try_take_fd(int pidfd) {
+  auto taken = take_fd(pidfd, 0);
+  return taken || taken.error().code == EBADF ? 0 : taken.error().code;  // EBADF: it has none of that number
 }
 
 int listener_with(unsigned flags) {
@@ -118,7 +142,13 @@ int listener_with(unsigned flags) {
 }  // namespace
 
 NamespaceProbe probe_namespaces() {
-  return in_child<NamespaceProbe>({EIO, EIO, EIO, EIO, EIO}, try_namespaces);
+  return in_child<NamespaceProbe>({EIO, EIO, EIO, EIO, EIO, EIO, EIO, EIO}, try_namespaces);
+}
+
+ForeignProcessProbe probe_process(int pidfd) {
+  auto pid = pid_of_pidfd(pidfd);
+  if (!pid) return {pid.error().code, pid.error().code, pid.error().code};
+  return {try_read_syscall(*pid), try_read_memory(*pid), try_take_fd(pidfd)};
 }
 
 ForeignProcessProbe probe_foreign_process() {
@@ -131,7 +161,6 @@ ForeignProcessProbe probe_foreign_process() {
   if (::pipe2(done.data(), O_CLOEXEC) != 0) return failed;
   Fd done_reader(done[0]);
   Fd done_writer(done[1]);
-  int variable = 1;
   const pid_t child = ::fork();
   if (child < 0) return failed;
   char byte = 0;
@@ -143,9 +172,8 @@ ForeignProcessProbe probe_foreign_process() {
   ready_writer.reset();
   ForeignProcessProbe answer = failed;
   if (::read(ready_reader.get(), &byte, 1) == 1) {
-    answer.read_syscall = try_read_syscall(child);
-    answer.read_memory = try_read_memory(child, &variable);
-    answer.take_fd = try_take_fd(child);
+    auto pidfd = pidfd_of_process(child);
+    if (pidfd) answer = probe_process(pidfd->get());
   }
   done_writer.reset();
   while (::waitpid(child, nullptr, 0) < 0 && errno == EINTR) continue;

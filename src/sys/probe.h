@@ -8,10 +8,13 @@ namespace loopfs::sys {
 // after a step that failed has not been tried and has its errno.
 struct NamespaceProbe {
   int create = 0;      // unshare(2) and an id map of one entry
-  int mount_api = 0;   // fsopen, fsmount, open_tree, mount_setattr
+  int mount_api = 0;   // fsopen, fsmount, open_tree
   int mount_fuse = 0;  // a FUSE mount from a /dev/fuse opened inside
   int clone_fuse = 0;  // a second channel for it
   int mount_proc = 0;  // a proc for the new pid namespace
+  int pivot_root = 0;  // to a tmpfs
+  int cover_root = 0;  // the way without pivot_root(2)
+  int attributes = 0;  // mount_setattr
 };
 NamespaceProbe probe_namespaces();
 
@@ -22,6 +25,9 @@ struct ForeignProcessProbe {
   int take_fd = 0;       // pidfd_getfd
 };
 ForeignProcessProbe probe_foreign_process();
+
+// The same on a child that there is; it must not have called execve(2).
+ForeignProcessProbe probe_process(int pidfd);
 
 // A seccomp filter with a listener. EBUSY: this process already is below one.
 struct NotifyProbe {

@@ -1,0 +1,33 @@
+# The libraries that loopfs is made of. For LOOPFS_STATIC they come from their archives; Debian has none of fmt, spdlog and
+# toml++, whose headers do without.
+
+if(LOOPFS_STATIC)
+  set(CMAKE_FIND_LIBRARY_SUFFIXES .a)
+endif()
+find_package(Threads REQUIRED)
+find_package(PkgConfig REQUIRED)
+find_package(fmt REQUIRED)
+find_package(tl-expected REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(nlohmann_json REQUIRED)
+pkg_check_modules(fuse3 REQUIRED IMPORTED_TARGET fuse3>=3.14)
+pkg_check_modules(seccomp REQUIRED IMPORTED_TARGET libseccomp>=2.5)
+pkg_check_modules(blkid REQUIRED IMPORTED_TARGET blkid)
+
+add_library(loopfs_text INTERFACE)
+add_library(loopfs_toml INTERFACE)
+if(LOOPFS_STATIC)
+  target_link_libraries(loopfs_text INTERFACE fmt::fmt-header-only)
+  target_compile_definitions(loopfs_text INTERFACE SPDLOG_FMT_EXTERNAL)
+  target_compile_definitions(loopfs_toml INTERFACE TOML_HEADER_ONLY=1)
+else()
+  find_package(spdlog REQUIRED)
+  pkg_check_modules(tomlplusplus REQUIRED IMPORTED_TARGET tomlplusplus)
+  target_link_libraries(loopfs_text INTERFACE fmt::fmt spdlog::spdlog)
+  target_link_libraries(loopfs_toml INTERFACE PkgConfig::tomlplusplus)
+endif()
+
+if(LOOPFS_TESTS)
+  enable_testing()
+  find_package(GTest REQUIRED)
+endif()
