@@ -71,7 +71,7 @@ type Instance (
 type Limit (user_namespace: int, uid: int, used: int, limit: ?int)
 
 # A new instance, as a detached mount, which comes with the reply. It lives as long as that mount. whole_dev: it is to be
-# mounted on /dev, and takes up to 256 directories, links and empty files besides its nodes. taken: numbers of devices
+# mounted on /dev, takes up to 256 directories, links and empty files besides its nodes, and has two devices at once. taken: numbers of devices
 # that it is not to have.
 method Mount(max: ?int, uid: ?int, gid: ?int, mode: ?int, whole_dev: ?bool, taken: ?[]int) -> (instance: int)
 
