@@ -15,6 +15,7 @@ struct MountPlan {
   bool synchronous = false;          // MS_SYNCHRONOUS
   uint64_t attributes = 0;           // MOUNT_ATTR_* of the mount
   std::vector<std::string> options;  // of the program
+  std::vector<std::string> unsupported;  // asked for, and without effect
 };
 
 // MOUNT_ATTR_* for the MS_* bits that are a mount's own.

@@ -11,6 +11,7 @@
 
 #include "sandbox/control.h"
 #include "sandbox/dev_tree.h"
+#include "sandbox/mount_state.h"
 #include "sandbox/remedy.h"
 #include "sys/mount_api.h"
 #include "sys/namespace.h"
@@ -185,6 +186,7 @@ Result<void> build(InitialState& state) {
   // Before anything is built: the most common reason to fail.
   if (auto fuse = open_fuse(); !fuse) return propagate(fuse);
   if (auto opened = open_root(state); !opened) return opened;
+  if (auto separated = separate_mount_state(state.root.get()); !separated) return separated;
   auto mounts = mount_fuse_file_systems(*state.options);
   if (!mounts) return propagate(mounts);
   if (auto handed = hand_over(state.control, *mounts); !handed) return handed;
