@@ -12,6 +12,8 @@ namespace {
 // Options that name no other file or device, do not panic the host, and change nothing but this mount.
 constexpr std::string_view kHarmless[] = {
     // clang-format off
+    // all
+    "async", "sync", "dirsync",
     // ext4
     "acl", "noacl", "user_xattr", "nouser_xattr", "barrier", "nobarrier", "discard", "nodiscard", "noload",
     "norecovery", "lazytime", "nolazytime", "delalloc", "nodelalloc", "data", "commit", "init_itable",

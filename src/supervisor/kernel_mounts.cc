@@ -1,27 +1,40 @@
 #include "supervisor/kernel_mounts.h"
 
+#include <sys/mount.h>
+
 #include <sstream>
 
 namespace loopfs::supervisor {
 
-std::string without_shown(const std::string& data) {
-  std::string options;
+std::string options_of(uint64_t flags, const std::string& data) {
+  struct Flag {
+    uint64_t bit;
+    const char *set, *clear;  // to clear what is not set does nothing
+  };
+  static constexpr Flag kFlags[] = {{MS_SYNCHRONOUS, "sync", "async"}, {MS_LAZYTIME, "lazytime", "nolazytime"}};
+  std::string options = (flags & MS_DIRSYNC) != 0 ? "dirsync" : "";
+  for (const Flag& flag : kFlags) {
+    options += options.empty() ? "" : ",";
+    options += (flags & flag.bit) != 0 ? flag.set : flag.clear;
+  }
   std::istringstream words(data);
   for (std::string word; std::getline(words, word, ',');) {
-    if (word != "idmapped") options += (options.empty() ? "" : ",") + word;
+    if (!word.empty() && word != "idmapped") options += "," + word;
   }
   return options;
 }
 
 Result<std::optional<Fd>> KernelMounts::mount(const Wanted& wanted) const {
   if (!maker_.mount) return std::optional<Fd>();
-  return maker_.mount(wanted);
+  Wanted whole = wanted;
+  whole.data = options_of(wanted.flags, wanted.data);
+  return maker_.mount(whole);
 }
 
 Result<void> KernelMounts::remount(const Wanted& wanted) const {
-  Wanted cleaned = wanted;
-  cleaned.data = without_shown(wanted.data);
-  return maker_.remount(cleaned);
+  Wanted whole = wanted;
+  whole.data = options_of(wanted.flags, wanted.data);
+  return maker_.remount(whole);
 }
 
 void KernelMounts::add(dev_t device, Known known) {

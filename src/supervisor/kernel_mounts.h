@@ -54,7 +54,8 @@ class KernelMounts {
   std::map<dev_t, Known> mounts_;  // also of those that are gone: one for each number at most
 };
 
-// The options of a remount without what mount tables show beside options, and mount(8) hands back. Pure.
-std::string without_shown(const std::string& data);
+// The options of a mount, with those that mount(2) has as flags, and without what mount tables show beside options, which
+// mount(8) hands back at a remount. Pure.
+std::string options_of(uint64_t flags, const std::string& data);
 
 }  // namespace loopfs::supervisor

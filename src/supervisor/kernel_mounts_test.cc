@@ -1,9 +1,15 @@
 #include "supervisor/kernel_mounts.h"
 
 #include <gtest/gtest.h>
+#include <sys/mount.h>
 
 namespace loopfs::supervisor {
 namespace {
+
+TEST(KernelMounts, FlagsOfMountAreOptions) {
+  EXPECT_EQ(options_of(0, ""), "async,nolazytime");
+  EXPECT_EQ(options_of(MS_SYNCHRONOUS | MS_DIRSYNC | MS_LAZYTIME, "commit=5"), "dirsync,sync,lazytime,commit=5");
+}
 
 TEST(KernelMounts, WhatMountTablesShowIsNoOptionOfARemount) {
   std::string seen;
@@ -12,8 +18,7 @@ TEST(KernelMounts, WhatMountTablesShowIsNoOptionOfARemount) {
                                return {};
                              }});
   EXPECT_TRUE(mounts.remount({.node = {}, .type = "ext4", .flags = 0, .data = "idmapped,errors=remount-ro,commit=5"}));
-  EXPECT_EQ(seen, "errors=remount-ro,commit=5");
-  EXPECT_EQ(without_shown("noidmapped,idmapped"), "noidmapped");
+  EXPECT_EQ(seen, "async,nolazytime,errors=remount-ro,commit=5");
 }
 
 TEST(KernelMounts, WithoutAMakerAMountIsForAProgram) {

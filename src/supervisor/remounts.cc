@@ -27,7 +27,7 @@ Answer Remounts::remount(const Target& target) {
   auto places = target.places();
   if (!places) return std::nullopt;
   auto looked = look(*tables_.agent, target, *places, *place, true);
-  if (!looked || looked->reply.error != 0) return std::nullopt;
+  if (!looked || looked->reply.error != 0 || !looked->reply.mount_root) return std::nullopt;
   const dev_t device = looked->reply.device;
   if (const auto known = tables_.mounts.find(device))
     return remount_program(target, std::move(*places), *place, *known);
