@@ -114,8 +114,7 @@ Result<Prepared> prepare(const Instance& instance, const FilesystemRequest& requ
                  .parameters = std::move(*options),
                  .read_only = request.read_only,
                  .attributes = request.attributes | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV,
-                 .user_namespace =
-                     instance.lineage.first_namespace ? -1 : instance.user_namespace.get()},
+                 .user_namespace = instance.lineage.first_namespace ? -1 : instance.user_namespace.get()},
        .device = fd,
        .hangup = request.hangup}};
 }

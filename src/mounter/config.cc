@@ -49,10 +49,10 @@ bool take(const toml::table& entry, const char* key, std::vector<std::string>& v
 }
 
 Result<Program> program_of(const toml::table& entry, const std::string& where) {
-  static constexpr std::string_view kKeys[] = {
-      "filesystems",        "command",   "package", "caution",
-      "offset_option",      "read_only", "options", "read_only_options",
-      "read_write_options", "passed",    "ignored", "unsupported"};
+  static constexpr std::string_view kKeys[] = {"filesystems", "command",           "package",
+                                               "caution",     "offset_option",     "read_only",
+                                               "options",     "read_only_options", "read_write_options",
+                                               "passed",      "ignored",           "unsupported"};
   for (const auto& [key, value] : entry) {
     if (std::find(std::begin(kKeys), std::end(kKeys), key.str()) == std::end(kKeys)) {
       return fail(EINVAL, "{}: unknown key '{}' in [[program]]", where, base::to_printable(key.str()));

@@ -93,8 +93,7 @@ Result<Image> open_image(const Request& request, const CallerSide& caller) {
   Image image{.fd = caller.fd(kImage), .offset = request.offset, .size = request.size};
   if (request.device_path.empty()) return image;
   // The size too: an instance answers nobody outside of its user namespace.
-  auto opened =
-      in_child(request, caller, [&](int socket) { return open_device(request, caller, socket); });
+  auto opened = in_child(request, caller, [&](int socket) { return open_device(request, caller, socket); });
   if (!opened) return propagate(opened);
   image.own = std::move(opened->fd);
   image.fd = image.own.get();

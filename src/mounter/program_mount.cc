@@ -128,7 +128,8 @@ class ProgramMount {
     if (!device) return failed(device.error());
     if (request_.replace) {
       // The old program would go on serving the other mounts, from an image that changes.
-      if (caller_.mount_points_of(request_.device).size() > 1) return failed({EBUSY, "mounted elsewhere too"});
+      if (caller_.mount_points_of(request_.device).size() > 1)
+        return failed({EBUSY, "mounted elsewhere too"});
       target->reset();  // it would make the mount busy
       if (::umount2(request_.path.c_str(), 0) != 0) return failed({errno, "umount2"});
       target = caller_.open_target();  // what was below the old mount

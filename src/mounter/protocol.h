@@ -45,13 +45,13 @@ struct Request {
 };
 
 struct Reply {
-  int error = 0;         // errno
-  std::string line;      // why, for the user; may be empty
-  dev_t device = 0;      // kStat, kUnmount: st_dev; kMount: of the new mount
-  dev_t node = 0;        // kStat: st_rdev
-  ino_t inode = 0;       // kStat: st_ino
-  mode_t mode = 0;       // kStat: st_mode
-  bool on_fuse = false;  // kStat: a block device, whose node is on a FUSE file system
+  int error = 0;            // errno
+  std::string line;         // why, for the user; may be empty
+  dev_t device = 0;         // kStat, kUnmount: st_dev; kMount: of the new mount
+  dev_t node = 0;           // kStat: st_rdev
+  ino_t inode = 0;          // kStat: st_ino
+  mode_t mode = 0;          // kStat: st_mode
+  bool on_fuse = false;     // kStat: a block device or a file, whose node is on a FUSE file system
   bool mount_root = false;  // kStat: the root of a mount
   // kMount: two descriptors come with it, a pidfd of the program and a duplicate of its /dev/fuse.
 };

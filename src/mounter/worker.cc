@@ -65,7 +65,8 @@ class Worker {
     reply.mount_root = status->mount_root;
     // Only where it matters: statfs(2) does ask the file system.
     const bool may_be_node = S_ISBLK(reply.mode) || S_ISREG(reply.mode);
-    reply.on_fuse = may_be_node && ::fstatfs(place->get(), &filesystem) == 0 && filesystem.f_type == kFuseMagic;
+    reply.on_fuse =
+        may_be_node && ::fstatfs(place->get(), &filesystem) == 0 && filesystem.f_type == kFuseMagic;
     return done(reply);
   }
 

@@ -27,7 +27,7 @@ enum class Act : uint32_t {
   kKeep,   // the descriptor that comes with the order, until it rests
   kMountFilesystem,    // of the device; the mount comes with the answer
   kRemountFilesystem,  // the superblock that is mounted of the device
-  kRest,             // lets go of all that it has; says kRested when it is through
+  kRest,               // lets go of all that it has; says kRested when it is through
 };
 
 struct Order {

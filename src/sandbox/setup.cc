@@ -157,7 +157,8 @@ Result<FuseMounts> mount_fuse_file_systems(const Options& options) {
 Result<void> hand_over(int control, const FuseMounts& mounts) {
   auto device = sys::device_of_mount(mounts.instance.mount.get());
   if (!device) return propagate(device);
-  if (auto sent = send_channels(control, Act::kInstanceChannels, mounts.instance.channels); !sent) return sent;
+  if (auto sent = send_channels(control, Act::kInstanceChannels, mounts.instance.channels); !sent)
+    return sent;
   if (auto sent = send_channels(control, Act::kViewChannels, mounts.view.channels); !sent) return sent;
   const Fd user_namespace(::open("/proc/self/ns/user", O_RDONLY | O_CLOEXEC));
   if (!user_namespace.valid()) return errno_fail("open '/proc/self/ns/user'");

@@ -145,10 +145,10 @@ Answer DeviceMounts::mount_by_program(const Target& target, const Wanted& wanted
       launcher_.start(target, wanted, program, executable.value_or(""), hold, std::move(record));
   if (!executable && answer == EPERM) {
     tables_.report(known == nullptr
-                        ? fmt::format("mount {}: no FUSE program is known for {}; loopfs.toml can name one",
-                                      wanted.name, wanted.type)
-                        : fmt::format("mount {}: {} is not installed; the package {} has it", wanted.name,
-                                      program.command.front(), program.package));
+                       ? fmt::format("mount {}: no FUSE program is known for {}; loopfs.toml can name one",
+                                     wanted.name, wanted.type)
+                       : fmt::format("mount {}: {} is not installed; the package {} has it", wanted.name,
+                                     program.command.front(), program.package));
   }
   return answer;
 }

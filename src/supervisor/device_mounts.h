@@ -31,7 +31,8 @@ class DeviceMounts {
 
   MountTables& tables_;
   Launcher& launcher_;
-  const std::set<std::string> device_types_;  // the kernel's that want a device, and those that a program serves
+  const std::set<std::string>
+      device_types_;  // the kernel's that want a device, and those that a program serves
 };
 
 }  // namespace loopfs::supervisor

@@ -11,7 +11,8 @@ std::string options_of(uint64_t flags, const std::string& data) {
     uint64_t bit;
     const char *set, *clear;  // to clear what is not set does nothing
   };
-  static constexpr Flag kFlags[] = {{MS_SYNCHRONOUS, "sync", "async"}, {MS_LAZYTIME, "lazytime", "nolazytime"}};
+  static constexpr Flag kFlags[] = {{MS_SYNCHRONOUS, "sync", "async"},
+                                    {MS_LAZYTIME, "lazytime", "nolazytime"}};
   std::string options = (flags & MS_DIRSYNC) != 0 ? "dirsync" : "";
   for (const Flag& flag : kFlags) {
     options += options.empty() ? "" : ",";

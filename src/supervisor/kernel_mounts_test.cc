@@ -8,16 +8,19 @@ namespace {
 
 TEST(KernelMounts, FlagsOfMountAreOptions) {
   EXPECT_EQ(options_of(0, ""), "async,nolazytime");
-  EXPECT_EQ(options_of(MS_SYNCHRONOUS | MS_DIRSYNC | MS_LAZYTIME, "commit=5"), "dirsync,sync,lazytime,commit=5");
+  EXPECT_EQ(options_of(MS_SYNCHRONOUS | MS_DIRSYNC | MS_LAZYTIME, "commit=5"),
+            "dirsync,sync,lazytime,commit=5");
 }
 
 TEST(KernelMounts, WhatMountTablesShowIsNoOptionOfARemount) {
   std::string seen;
-  const KernelMounts mounts({.mount = nullptr, .remount = [&](const KernelMounts::Wanted& wanted) -> Result<void> {
-                               seen = wanted.data;
-                               return {};
-                             }});
-  EXPECT_TRUE(mounts.remount({.node = {}, .type = "ext4", .flags = 0, .data = "idmapped,errors=remount-ro,commit=5"}));
+  const KernelMounts mounts(
+      {.mount = nullptr, .remount = [&](const KernelMounts::Wanted& wanted) -> Result<void> {
+         seen = wanted.data;
+         return {};
+       }});
+  EXPECT_TRUE(mounts.remount(
+      {.node = {}, .type = "ext4", .flags = 0, .data = "idmapped,errors=remount-ro,commit=5"}));
   EXPECT_EQ(seen, "async,nolazytime,errors=remount-ro,commit=5");
 }
 

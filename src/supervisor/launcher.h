@@ -28,7 +28,7 @@ class Launcher {
   bool is_new(const std::string& text);
 
   MountTables& tables_;
-  std::mutex mutex_;             // guards told_
+  std::mutex mutex_;            // guards told_
   std::set<std::string> told_;  // what the user has been told already
 };
 

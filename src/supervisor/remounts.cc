@@ -31,8 +31,7 @@ Answer Remounts::remount(const Target& target) {
   const dev_t device = looked->reply.device;
   if (const auto known = tables_.mounts.find(device))
     return remount_program(target, std::move(*places), *place, *known);
-  if (const auto known = tables_.kernel.find(device))
-    return remount_kernels(target, *places, *place, *known);
+  if (const auto known = tables_.kernel.find(device)) return remount_kernels(target, *places, *place, *known);
   return std::nullopt;
 }
 
