@@ -164,6 +164,9 @@ def code32():
         return
     check("mount of 32-bit code", call32(21, put("/dev/loop0"), put("d"), put("ext4"), 0, 0), "0")
     check("its content", open("d/file").read(), "hello\n")
+    check("open_tree of 32-bit code", call32(428, -100 & 0xffffffff, put("d"), 0), "ENOSYS")
+    check("open_tree of what is not ours", call32(428, -100 & 0xffffffff, put("."), 0), "0")
+    check("fspick of 32-bit code", call32(433, -100 & 0xffffffff, put("d"), 0), "ENOSYS")
     check("umount2 of 32-bit code", call32(52, put("d"), 0), "0")
     check("its end", mount("/dev/loop0", "d"), "0")
     check("umount of 32-bit code", call32(22, put("d")), "0")
