@@ -56,6 +56,7 @@ Answer Launcher::start(const Target& target, const Wanted& wanted, const mounter
     auto held = tables_.engine->hold_for_mount(*record.node, !record.read_only);
     if (held) record.hold = std::move(*held);
   }
+  if (record.hold && !record.read_only) record.hold->refuse_writers();
   caution(program, *plan, record.source);
   tables_.mounts.add(std::move(record));
   return 0;
