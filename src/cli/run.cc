@@ -155,7 +155,7 @@ class Run {
                                                 .instance_device = sandbox_->instance_device(),
                                                 .invalidate = [this](auto node) { invalidate(node.device); },
                                                 .report = [this](const std::string& line) { tell(line); },
-                                                .mount_by_kernel = kernel_mounts(),
+                                                .kernel_mounts = kernel_mounts(),
                                                 .ioctls = loop_ioctls(),
                                                 .node_stat = node_stat()});
     if (!made) return propagate(made);
@@ -178,17 +178,24 @@ class Run {
   }
 
   // Unset: all mounts are for FUSE programs.
-  std::function<Result<std::optional<Fd>>(engine::NodeId, const std::string&, uint64_t, const std::string&)>
-  kernel_mounts() const {
-    if (!uses_daemon()) return nullptr;
-    return [manager = manager_.get(), instance = sandbox_->instance_id()](
-               engine::NodeId node, const std::string& type, uint64_t flags, const std::string& data) {
-      return manager->mount_filesystem(instance, {.node = node,
-                                                  .type = type,
-                                                  .options = data,
-                                                  .attributes = mounter::attributes_of_flags(flags),
-                                                  .read_only = (flags & MS_RDONLY) != 0});
+  supervisor::KernelMounts::Maker kernel_mounts() const {
+    using Wanted = supervisor::KernelMounts::Wanted;
+    if (!uses_daemon()) return {};
+    const auto as_filesystem = [](const Wanted& wanted) {
+      return client::FilesystemMount{.node = wanted.node,
+                                     .type = wanted.type,
+                                     .options = wanted.data,
+                                     .attributes = mounter::attributes_of_flags(wanted.flags),
+                                     .read_only = (wanted.flags & MS_RDONLY) != 0};
     };
+    return {.mount =
+                [=, manager = manager_.get(), instance = sandbox_->instance_id()](const Wanted& wanted) {
+                  return manager->mount_filesystem(instance, as_filesystem(wanted));
+                },
+            .remount =
+                [=, manager = manager_.get(), instance = sandbox_->instance_id()](const Wanted& wanted) {
+                  return manager->remount_filesystem(instance, as_filesystem(wanted));
+                }};
   }
 
   std::unique_ptr<supervisor::LoopIoctls> loop_ioctls() const {

@@ -145,6 +145,17 @@ Result<std::optional<Fd>> ManagerClient::mount_filesystem(uint64_t instance, con
   return std::optional<Fd>(std::move(reply->fds.front()));
 }
 
+Result<void> ManagerClient::remount_filesystem(uint64_t instance, const FilesystemMount& wanted) {
+  auto reply = call("RemountFilesystem", {{"instance", instance},
+                                          {"device", wanted.node.device},
+                                          {"partition", wanted.node.partition},
+                                          {"type", wanted.type},
+                                          {"options", wanted.options},
+                                          {"read_only", wanted.read_only}});
+  if (!reply) return propagate(reply);
+  return {};
+}
+
 Result<void> ManagerClient::reread_partitions(uint64_t instance, uint32_t device, int fd) {
   auto reply = call("RereadPartitions", {{"instance", instance}, {"device", device}, {"descriptor", fd}});
   if (!reply) return propagate(reply);

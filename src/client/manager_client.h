@@ -31,7 +31,7 @@ struct InstanceMount {
 struct FilesystemMount {
   engine::NodeId node;
   std::string type, options;
-  uint64_t attributes = 0;  // MOUNT_ATTR_*
+  uint64_t attributes = 0;  // MOUNT_ATTR_*; not of a remount
   bool read_only = false;
 };
 
@@ -51,6 +51,9 @@ class ManagerClient {
   Result<std::optional<Fd>> mount_filesystem(uint64_t instance, const FilesystemMount& wanted);
 
   // `fd`: this process's descriptor of the device.
+  // Errors: those of mount_filesystem; EBUSY files are open for writing.
+  Result<void> remount_filesystem(uint64_t instance, const FilesystemMount& wanted);
+
   Result<void> reread_partitions(uint64_t instance, uint32_t device, int fd);
   Result<void> edit_partition(uint64_t instance, uint32_t device, const sys::PartitionEdit& edit);
 

@@ -11,7 +11,7 @@ using testing::Pair;
 TEST(CheckedOptions, NamesOfOtherThingsAreRefused) {
   for (const char* list :
        {"journal_path=/dev/sda", "journal_dev=0x801", "logdev=/dev/sda", "device=/dev/sda", "rtdev=x",
-        "usrjquota=f", "noacl,jqfmt=1", "errorsx=panic", "sb=1", "test_dummy_encryption"}) {
+        "usrjquota=f", "noacl,jqfmt=1", "errorsx=panic", "dax", "test_dummy_encryption"}) {
     EXPECT_FALSE(checked_options("ext4", list)) << list;
   }
 }

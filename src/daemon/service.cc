@@ -80,7 +80,8 @@ method List(instance: ?int) -> (instances: []Instance)
 
 # A file system of the kernel's on a device of the caller's instance, where the configuration lets the caller
 # have it: a detached mount, idmapped to the instance's user namespace, comes with the reply. attributes:
-# MOUNT_ATTR_*. mounted: false: by the configuration, or its type, this is for a FUSE program to do.
+# MOUNT_ATTR_*, of which nosuid and nodev are always there, and locked, as the access times are. mounted: false: by the
+# configuration, its type, or since the kernel cannot, this is for a FUSE program to do.
 method MountFilesystem(
   instance: int,
   device: int,
@@ -90,6 +91,16 @@ method MountFilesystem(
   attributes: int,
   read_only: bool
 ) -> (mounted: bool)
+
+# What was mounted so becomes read-only or writable, and gets other options. For all mounts of the device, as always.
+method RemountFilesystem(
+  instance: int,
+  device: int,
+  partition: int,
+  type: string,
+  options: string,
+  read_only: bool
+) -> ()
 
 # BLKRRPART of a device of the caller's instance, which the kernel refuses to user namespaces. descriptor: of
 # the device, in the process that connected.
@@ -309,23 +320,31 @@ std::shared_ptr<Instance> own_instance(Manager& manager, Call& call, const Tenan
   return nullptr;
 }
 
-void mount_filesystem(Manager& manager, Call& call) {
-  const Tenant& tenant = caller_of(call);
+FilesystemRequest filesystem_of(Call& call) {
   FilesystemRequest request{
       .device = static_cast<uint32_t>(wanted_number_of(call, "device", UINT32_MAX)),
       .partition = static_cast<uint32_t>(wanted_number_of(call, "partition", UINT32_MAX)),
       .type = text_of(call, "type"),
-      .options = text_of(call, "options"),
-      .attributes = wanted_number_of(call, "attributes", UINT32_MAX)};
+      .options = text_of(call, "options")};
   if (const auto flag = call.parameters().find("read_only"); flag != call.parameters().end()) {
     if (!flag->is_boolean()) throw BadParameter{"read_only"};
     request.read_only = flag->get<bool>();
   }
   request.hangup = call.socket_fd();
+  return request;
+}
+
+policy::Rules rules_of(Manager& manager, const Instance& instance) {
+  return manager.config().rules_for(instance.lineage.owner, groups_of(instance.lineage.owner));
+}
+
+void mount_filesystem(Manager& manager, Call& call) {
+  const Tenant& tenant = caller_of(call);
+  FilesystemRequest request = filesystem_of(call);
+  request.attributes = wanted_number_of(call, "attributes", UINT32_MAX);
   const auto instance = own_instance(manager, call, tenant);
   if (!instance) return;
-  const auto rules = manager.config().rules_for(instance->lineage.owner, groups_of(instance->lineage.owner));
-  auto mounted = mount_filesystem(*instance, rules, request);
+  auto mounted = mount_filesystem(*instance, rules_of(manager, *instance), request);
   if (!mounted) return fail_call(call, mounted.error());
   if (!*mounted) {
     (void)call.reply({{"mounted", false}});
@@ -338,6 +357,14 @@ void mount_filesystem(Manager& manager, Call& call) {
 void answer(Call& call, const Result<void>& result) {
   if (!result) return fail_call(call, result.error());
   (void)call.reply();
+}
+
+void remount_filesystem(Manager& manager, Call& call) {
+  const Tenant& tenant = caller_of(call);
+  const FilesystemRequest request = filesystem_of(call);
+  const auto instance = own_instance(manager, call, tenant);
+  if (!instance) return;
+  answer(call, remount_filesystem(*instance, rules_of(manager, *instance), request));
 }
 
 void reread_partitions(Manager& manager, Call& call) {
@@ -428,6 +455,7 @@ varlink::Interface manager_interface(Manager* manager) {
           .methods = {{"Mount", handler(manager, mount)},
                       {"List", handler(manager, list)},
                       {"MountFilesystem", handler(manager, mount_filesystem)},
+                      {"RemountFilesystem", handler(manager, remount_filesystem)},
                       {"RereadPartitions", handler(manager, reread_partitions)},
                       {"EditPartition", handler(manager, edit_partition)},
                       {"Events", handler(manager, events)},

@@ -126,6 +126,9 @@ class MountHold {
   virtual uint64_t backing_size() const = 0;  // bytes of the backing file
   virtual bool read_only() const = 0;         // the device is
   virtual uint32_t logical_block_size() const = 0;
+  // Who opens the node for writing from here on gets EBUSY, if the engine can: the file system's server does not see what
+  // others write, as the kernel's own would, and writes its own over half of it.
+  virtual void refuse_writers() {}
 };
 
 // Told of changes, without any lock held, on the thread that made the change and before its call returns.

@@ -42,12 +42,13 @@ bool Device::read_only(uint32_t partition) const {
   return disk_read_only_ || whole_.read_only || node(partition).read_only;
 }
 
-Result<void> Device::open(uint32_t partition, bool exclusive) {
+Result<void> Device::open(uint32_t partition, bool exclusive, bool write) {
   if (!has(partition)) return fail(ENXIO, "open loop{}p{}", number_, partition);
   if (exclusive) {
     if (auto may = may_claim(partition); !may) return may;
   }
   if (state_ == State::kRundown) return fail(ENXIO, "open loop{}", number_);
+  if (write && node(partition).written) return fail(EBUSY, "loop{}: mounted", number_);
   NodeState& node = node_of(partition);
   if (node.openers++ == 0) node.soft_block_size = initial_soft_block_size(size(partition), block_size_);
   if (partition != 0) ++whole_.openers;
@@ -59,7 +60,7 @@ bool Device::close(uint32_t partition, bool exclusive) {
   NodeState& node = node_of(partition);
   --node.openers;
   if (partition != 0) --whole_.openers;
-  if (exclusive) node.claimed = false;
+  if (exclusive) node.claimed = node.written = false;
   return ends_now();
 }
 

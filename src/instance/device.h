@@ -28,6 +28,7 @@ struct Partition {
 struct NodeState {
   unsigned openers = 0;
   bool claimed = false;            // by an O_EXCL open or a mount
+  bool written = false;            // by what has the claim, and by nobody else who comes
   bool read_only = false;          // BLKROSET
   uint32_t soft_block_size = 512;  // BLKBSZGET
 };
@@ -59,8 +60,11 @@ class Device {
   bool read_only(uint32_t partition) const;
   void set_read_only(uint32_t partition, bool read_only) { node_of(partition).read_only = read_only; }
 
-  // open(2). Errors: EBUSY claimed, ENXIO in rundown or no such partition.
-  Result<void> open(uint32_t partition, bool exclusive);
+  // open(2). Errors: EBUSY claimed, or `write` of what refuses writers; ENXIO in rundown or no such partition.
+  Result<void> open(uint32_t partition, bool exclusive, bool write = false);
+
+  // Until what has the claim closes. As the kernel does it without CONFIG_BLK_DEV_WRITE_MOUNTED.
+  void refuse_writers(uint32_t partition) { node_of(partition).written = true; }
 
   // The last close of a device that is autoclear or in rundown leaves it in rundown with no opener: the
   // caller must then unbind() it. Returns whether that is so.

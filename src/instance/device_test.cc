@@ -93,6 +93,19 @@ TEST(Device, ClaimsExcludeEachOther) {
   EXPECT_EQ(code(device.open(2, true)), EBUSY);
 }
 
+TEST(Device, WhoHasTheClaimMayRefuseWriters) {
+  Device device = bound_device();
+  ASSERT_TRUE(device.open(0, true));
+  EXPECT_EQ(code(device.open(0, false, true)), 0);
+  device.refuse_writers(0);
+  EXPECT_EQ(code(device.open(0, false, true)), EBUSY);
+  EXPECT_EQ(code(device.open(0, false, false)), 0);
+  EXPECT_FALSE(device.close(0, false));
+  EXPECT_EQ(code(device.open(0, false, true)), EBUSY);
+  EXPECT_FALSE(device.close(0, true));
+  EXPECT_EQ(code(device.open(0, false, true)), 0);
+}
+
 TEST(Device, BindingNeedsAFreeUnclaimedDevice) {
   Device device(0, 1);
   ASSERT_TRUE(device.open(0, true));

@@ -10,81 +10,12 @@
 #include <string_view>
 
 #include "base/printable.h"
+#include "mounter/built_in.h"
 
 namespace loopfs::mounter {
 namespace {
 
 constexpr const char* kSystemFile = "/etc/loopfs/loopfs.toml";
-
-constexpr std::string_view kBuiltIn = R"(
-[[program]]
-filesystems = ["ext2", "ext3", "ext4"]
-command = ["fuse2fs", "{image}", "{mountpoint}", "-f", "-o", "{options}"]
-package = "fuse2fs"
-offset_option = "offset={offset}"
-passed = ["norecovery", "minixdf", "bsddf"]
-ignored = ["errors=", "noload", "data=", "commit=", "barrier", "barrier=", "nobarrier", "discard", "nodiscard",
-           "acl", "noacl", "user_xattr", "nouser_xattr", "journal_checksum", "delalloc", "nodelalloc",
-           "init_itable", "init_itable=", "noinit_itable", "stripe=", "lazytime"]
-
-[[program]]
-filesystems = ["squashfs"]
-command = ["squashfuse_ll", "-f", "-o", "{options}", "{image}", "{mountpoint}"]
-package = "squashfuse"
-offset_option = "offset={offset}"
-read_only = true
-ignored = ["errors=", "threads="]
-
-[[program]]
-filesystems = ["squashfs"]
-command = ["squashfuse", "-f", "-o", "{options}", "{image}", "{mountpoint}"]
-package = "squashfuse"
-offset_option = "offset={offset}"
-read_only = true
-ignored = ["errors=", "threads="]
-
-[[program]]
-filesystems = ["erofs"]
-command = ["erofsfuse", "-f", "-o", "{options}", "{image}", "{mountpoint}"]
-package = "erofsfuse"
-read_only = true
-ignored = ["user_xattr", "nouser_xattr", "acl", "noacl", "cache_strategy="]
-
-[[program]]
-filesystems = ["vfat", "msdos"]
-command = ["fusefat", "-f", "-o", "{options}", "{image}", "{mountpoint}"]
-package = "fusefat"
-options = ["atomic_o_trunc"]  # else O_TRUNC frees clusters that fusefat then writes to
-read_write_options = ["rw+"]
-caution = "a file that is overwritten with less keeps its old end, and some files cannot grow: remove it first"
-passed = ["uid=", "gid=", "umask="]
-ignored = ["fmask=", "dmask=", "codepage=", "iocharset=", "shortname=", "utf8", "utf8=", "errors=", "flush", "quiet",
-           "check=", "tz=", "discard", "nonumtail", "nonumtail="]
-
-[[program]]
-filesystems = ["exfat"]
-command = ["mount.exfat-fuse", "-d", "-o", "{options}", "{image}", "{mountpoint}"]
-package = "exfat-fuse"
-passed = ["uid=", "gid=", "umask=", "fmask=", "dmask="]
-ignored = ["iocharset=", "errors=", "discard", "utf8"]
-
-[[program]]
-filesystems = ["ntfs", "ntfs3", "ntfs-3g"]
-command = ["ntfs-3g", "-o", "{options}", "{image}", "{mountpoint}"]
-package = "ntfs-3g"
-options = ["no_detach"]
-passed = ["uid=", "gid=", "umask=", "fmask=", "dmask=", "permissions", "acl", "windows_names", "streams_interface=",
-          "big_writes", "compression", "nocompression", "remove_hiberfile", "recover", "norecover", "inherit"]
-ignored = ["iocharset=", "nls=", "utf8", "prealloc", "discard", "force"]
-
-[[program]]
-filesystems = ["iso9660"]
-command = ["fuseiso", "-n", "{image}", "{mountpoint}", "-f", "-o", "{options}"]
-package = "fuseiso"
-read_only = true
-passed = []
-ignored = ["norock", "nojoliet", "iocharset=", "utf8", "unhide", "check=", "map=", "mode=", "dmode=", "block="]
-)";
 
 // Takes the value of `key` out of the entry; false if it is there and of another type.
 bool take(const toml::table& entry, const char* key, std::string& value) {
@@ -118,10 +49,10 @@ bool take(const toml::table& entry, const char* key, std::vector<std::string>& v
 }
 
 Result<Program> program_of(const toml::table& entry, const std::string& where) {
-  static constexpr std::string_view kKeys[] = {
-      "filesystems",        "command",   "package", "caution",
-      "offset_option",      "read_only", "options", "read_only_options",
-      "read_write_options", "passed",    "ignored"};
+  static constexpr std::string_view kKeys[] = {"filesystems", "command",           "package",
+                                               "caution",     "offset_option",     "read_only",
+                                               "options",     "read_only_options", "read_write_options",
+                                               "passed",      "ignored",           "unsupported"};
   for (const auto& [key, value] : entry) {
     if (std::find(std::begin(kKeys), std::end(kKeys), key.str()) == std::end(kKeys)) {
       return fail(EINVAL, "{}: unknown key '{}' in [[program]]", where, base::to_printable(key.str()));
@@ -135,7 +66,8 @@ Result<Program> program_of(const toml::table& entry, const std::string& where) {
                     take(entry, "read_only", program.read_only) && take(entry, "options", program.options) &&
                     take(entry, "read_only_options", program.read_only_options) &&
                     take(entry, "read_write_options", program.read_write_options) &&
-                    take(entry, "passed", program.passed) && take(entry, "ignored", program.ignored);
+                    take(entry, "passed", program.passed) && take(entry, "ignored", program.ignored) &&
+                    take(entry, "unsupported", program.unsupported);
   if (!good) return fail(EINVAL, "{}: a value of [[program]] has the wrong type", where);
   const auto has = [&](const char* word) {
     return std::find(program.command.begin(), program.command.end(), word) != program.command.end();
@@ -206,7 +138,7 @@ std::vector<std::string> standard_files() {
 
 ProgramTable ProgramTable::built_in() {
   ProgramTable table;
-  table.programs_ = programs_of(kBuiltIn, "built-in table").value();
+  table.programs_ = programs_of(built_in_programs(), "built-in table").value();
   return table;
 }
 

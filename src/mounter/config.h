@@ -24,8 +24,11 @@ struct Program {
   std::vector<std::string> options;                     // always
   std::vector<std::string> read_only_options = {"ro"};  // added for a read-only mount
   std::vector<std::string> read_write_options;          // added for a writable one
-  std::vector<std::string> passed;   // options of mount(8) that it understands; "uid=" takes any value
-  std::vector<std::string> ignored;  // options of the kernel's file system that are accepted without effect
+  std::vector<std::string> passed;  // options of mount(8) that it understands; "uid=" takes any value
+  std::vector<std::string>
+      ignored;  // options of the kernel's file system that change nothing that anybody would see
+  std::vector<std::string>
+      unsupported;  // those that are accepted, and the user is told that they have no effect
 };
 
 // The table in force: the user's and the system's entries before the built-in ones.

@@ -12,11 +12,12 @@ namespace {
 constexpr unsigned long MS_NOSYMFOLLOW = 256;
 #endif
 
-// Whether the list has the option: "name", or "name=" for one with any value.
+// Whether the list has the option: "name" or "name=value" as it is, or "name=" for one with any value.
 bool lists(const std::vector<std::string>& known, const std::string& option) {
   const size_t sign = option.find('=');
-  const std::string wanted = sign == std::string::npos ? option : option.substr(0, sign + 1);
-  return std::find(known.begin(), known.end(), wanted) != known.end();
+  const std::string any_value = sign == std::string::npos ? option : option.substr(0, sign + 1);
+  return std::any_of(known.begin(), known.end(),
+                     [&](const std::string& one) { return one == option || one == any_value; });
 }
 
 }  // namespace
@@ -49,6 +50,10 @@ Result<MountPlan> plan_mount(unsigned long flags, const std::string& data, const
   std::istringstream words(data);
   for (std::string option; std::getline(words, option, ',');) {
     if (option.empty() || lists(program.ignored, option)) continue;
+    if (lists(program.unsupported, option)) {
+      plan.unsupported.push_back(option);
+      continue;
+    }
     // libfuse would take the comma behind it for a part of the value, and with it whatever option we add.
     if (option.find('\\') != std::string::npos) return fail(EINVAL, "mount option '{}'", option);
     if (!lists(program.passed, option)) return fail(EINVAL, "mount option '{}'", option);

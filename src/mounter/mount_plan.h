@@ -11,10 +11,11 @@
 namespace loopfs::mounter {
 
 struct MountPlan {
-  bool read_only = false;            // the superblock
-  bool synchronous = false;          // MS_SYNCHRONOUS
-  uint64_t attributes = 0;           // MOUNT_ATTR_* of the mount
-  std::vector<std::string> options;  // of the program
+  bool read_only = false;                // the superblock
+  bool synchronous = false;              // MS_SYNCHRONOUS
+  uint64_t attributes = 0;               // MOUNT_ATTR_* of the mount
+  std::vector<std::string> options;      // of the program
+  std::vector<std::string> unsupported;  // asked for, and without effect
 };
 
 // MOUNT_ATTR_* for the MS_* bits that are a mount's own.

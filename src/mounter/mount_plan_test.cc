@@ -15,7 +15,8 @@ Program sample() {
   program.options = {"always"};
   program.read_write_options = {"rw+"};
   program.passed = {"uid=", "bsddf"};
-  program.ignored = {"errors=", "acl"};
+  program.ignored = {"errors=", "acl", "sb=1"};
+  program.unsupported = {"grpid", "resuid="};
   return program;
 }
 
@@ -40,6 +41,18 @@ TEST(PlanMount, OptionsArePassedIgnoredOrRefused) {
   EXPECT_EQ(plan_mount(0, "nonsense", sample()).error().code, EINVAL);
   EXPECT_EQ(plan_mount(0, "bsddf=1", sample()).error().code, EINVAL);
   EXPECT_EQ(plan_mount(0, "uid=7\\", sample()).error().code, EINVAL);
+}
+
+TEST(PlanMount, WhatHasNoEffectIsTold) {
+  const auto plan = plan_mount(0, "grpid,acl,resuid=5", sample());
+  ASSERT_TRUE(plan);
+  EXPECT_THAT(plan->unsupported, ElementsAre("grpid", "resuid=5"));
+  EXPECT_THAT(plan->options, ElementsAre("always", "rw+"));
+}
+
+TEST(PlanMount, AnOptionMayBeKnownWithOneValueOnly) {
+  EXPECT_TRUE(plan_mount(0, "sb=1", sample()));
+  EXPECT_EQ(plan_mount(0, "sb=32768", sample()).error().code, EINVAL);
 }
 
 TEST(PlanMount, AProgramThatCannotWriteIsMountedReadOnly) {

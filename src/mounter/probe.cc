@@ -54,4 +54,8 @@ Result<std::string> probe_filesystem(int image, uint64_t offset, uint64_t size) 
   return found;
 }
 
+bool is_known_filesystem(const std::string& type) {
+  return ::blkid_known_fstype(type.c_str()) != 0;
+}
+
 }  // namespace loopfs::mounter

@@ -13,4 +13,7 @@ namespace loopfs::mounter {
 // kernel refuses those, and fuse2fs would write behind the device's end).
 Result<std::string> probe_filesystem(int image, uint64_t offset, uint64_t size);
 
+// Whether libblkid can find file systems of this type.
+bool is_known_filesystem(const std::string& type);
+
 }  // namespace loopfs::mounter

@@ -8,7 +8,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Request, operation, path, follow, flags, devi
                                    executable, command, options, offset_option, device_path, image_device,
                                    image_inode, offset, size, attributes, read_only, synchronous, replace,
                                    notification)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Reply, error, line, device, node, inode, mode, on_fuse)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Reply, error, line, device, node, inode, mode, on_fuse, mount_root)
 
 namespace {
 

@@ -12,13 +12,14 @@
 
 namespace loopfs::mounter {
 
-enum class Operation { kStat, kMount, kUnmount, kClone, kRemount, kServed, kAttach };
+enum class Operation { kStat, kMount, kUnmount, kClone, kRemount, kServed, kAttach, kBindAcross };
 
 // Every path is one of the caller's: the worker resolves it in the caller's namespaces, root and directory.
 // With the request go these descriptors, in this order: see Caller; for kMount also `listener` and, unless
 // `device_path` is set, the image. kServed: a mount of what a program of the caller's serves; `options` has
 // the data of its mount(2), and its /dev/fuse goes with the request in the image's place. kAttach: a detached
-// mount goes there.
+// mount goes there. kBindAcross: `device_path` of the caller's mount namespace is bound at `path` in another one of its user
+// namespace, which goes there.
 struct Request {
   Operation operation = Operation::kStat;
   std::string path;    // the target; of kStat: what to look at
@@ -44,13 +45,14 @@ struct Request {
 };
 
 struct Reply {
-  int error = 0;         // errno
-  std::string line;      // why, for the user; may be empty
-  dev_t device = 0;      // kStat, kUnmount: st_dev; kMount: of the new mount
-  dev_t node = 0;        // kStat: st_rdev
-  ino_t inode = 0;       // kStat: st_ino
-  mode_t mode = 0;       // kStat: st_mode
-  bool on_fuse = false;  // kStat: the file is on a FUSE file system
+  int error = 0;            // errno
+  std::string line;         // why, for the user; may be empty
+  dev_t device = 0;         // kStat, kUnmount: st_dev; kMount: of the new mount
+  dev_t node = 0;           // kStat: st_rdev
+  ino_t inode = 0;          // kStat: st_ino
+  mode_t mode = 0;          // kStat: st_mode
+  bool on_fuse = false;     // kStat: a block device or a file, whose node is on a FUSE file system
+  bool mount_root = false;  // kStat: the root of a mount
   // kMount: two descriptors come with it, a pidfd of the program and a duplicate of its /dev/fuse.
 };
 

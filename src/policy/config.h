@@ -85,7 +85,8 @@ class Config {
   DaemonOptions daemon_;
   DefaultLimits limits_;
   MountPolicy mount_ = MountPolicy::kFuse;
-  std::vector<std::string> filesystems_ = {"ext4", "xfs", "squashfs", "erofs", "btrfs", "vfat"};
+  std::vector<std::string> filesystems_ = {"ext2",     "ext3",  "ext4",  "xfs",
+                                           "squashfs", "erofs", "btrfs", "vfat"};
   std::vector<UserRule> users_;
   std::vector<std::string> warnings_;
 };

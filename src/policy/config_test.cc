@@ -40,7 +40,8 @@ TEST(Config, AnEmptyFileMeansTheDefaults) {
   const Rules rules = config.rules_for(1000, {});
   EXPECT_TRUE(rules.allow);
   EXPECT_EQ(rules.mount, MountPolicy::kFuse);
-  EXPECT_THAT(rules.filesystems, ElementsAre("ext4", "xfs", "squashfs", "erofs", "btrfs", "vfat"));
+  EXPECT_THAT(rules.filesystems,
+              ElementsAre("ext2", "ext3", "ext4", "xfs", "squashfs", "erofs", "btrfs", "vfat"));
   EXPECT_EQ(rules.devices, 255U);
   EXPECT_EQ(rules.instances, 64U);
 }

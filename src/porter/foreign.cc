@@ -108,21 +108,37 @@ Result<void> clear_device(Porters& porters, uint32_t number, uint64_t disk_seque
   return {};
 }
 
-Result<ForeignMount> mount_filesystem(const Account& account, const MountOrder& order) {
-  auto errand = account.begin();
-  if (!errand) return propagate(errand);
-  std::vector<std::string> words{order.type};
-  for (const auto& [key, value] : order.parameters) {
+namespace {
+
+Result<Errand::Reply> ask_for_mount(Errand& errand, Act act, const MountOrder& order) {
+  const KernelMount& wanted = order.mount;
+  std::vector<std::string> words{wanted.type, wanted.node, wanted.source, wanted.read_only ? "ro" : "rw"};
+  for (const auto& [key, value] : wanted.parameters) {
     words.push_back(key);
     words.push_back(value);
   }
-  const int fds[] = {order.device, order.user_namespace};
-  auto reply =
-      errand->ask({.act = Act::kMountFilesystem, .value = order.attributes}, kAsLongAsItTakes,
-                  join_words(words), std::span(fds).first(order.user_namespace >= 0 ? 2 : 1), order.hangup);
+  const int fds[] = {order.device, wanted.user_namespace};
+  return errand.ask({.act = act, .value = wanted.attributes}, kAsLongAsItTakes, join_words(words),
+                    std::span(fds).first(wanted.user_namespace >= 0 ? 2 : 1), order.hangup);
+}
+
+}  // namespace
+
+Result<ForeignMount> mount_filesystem(const Account& account, const MountOrder& order) {
+  auto errand = account.begin();
+  if (!errand) return propagate(errand);
+  auto reply = ask_for_mount(*errand, Act::kMountFilesystem, order);
   if (!reply) return propagate(reply);
   if (reply->packet.fds.size() != 1) return fail(EPROTO, "a porter's answer without a mount");
   return ForeignMount{std::move(*errand), std::move(reply->packet.fds.front())};
+}
+
+Result<void> remount_filesystem(const Account& account, const MountOrder& order) {
+  auto errand = account.begin();
+  if (!errand) return propagate(errand);
+  auto reply = ask_for_mount(*errand, Act::kRemountFilesystem, order);
+  if (!reply) return propagate(reply);
+  return {};
 }
 
 }  // namespace loopfs::porter

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "porter/kernel_mount.h"
 #include "porter/porters.h"
 
 namespace loopfs::porter {
@@ -68,14 +69,13 @@ struct ForeignMount {
   Fd mount;  // detached; closed first
 };
 struct MountOrder {
-  std::string type;
-  std::vector<std::pair<std::string, std::string>> parameters;
-  uint64_t attributes = 0;
-  int device = -1;          // kept open meanwhile; borrowed
-  int user_namespace = -1;  // the mount's ids are of it; borrowed; -1: those of the machine
-  int hangup = -1;          // as Errand::ask
+  KernelMount mount;
+  int device = -1;  // kept open meanwhile; borrowed
+  int hangup = -1;  // as Errand::ask
 };
-// Errors: the kernel's, which reads the stranger's image.
+// Errors: those of make_kernel_mount: the kernel reads the stranger's image.
 Result<ForeignMount> mount_filesystem(const Account& account, const MountOrder& order);
+// Errors: those of reconfigure_kernel_mount.
+Result<void> remount_filesystem(const Account& account, const MountOrder& order);
 
 }  // namespace loopfs::porter

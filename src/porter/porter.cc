@@ -14,9 +14,9 @@
 #include <algorithm>
 #include <cstring>
 
+#include "porter/kernel_mount.h"
 #include "porter/wire.h"
 #include "sys/loop_device.h"
-#include "sys/mount_api.h"
 #include "sys/pidfd.h"
 #include "sys/remote_memory.h"
 
@@ -156,6 +156,7 @@ class Porter {
       case Act::kChangeFile:
       case Act::kIsBacking:
       case Act::kMountFilesystem:
+      case Act::kRemountFilesystem:
         if (packet.fds.empty()) return fail(EPROTO, "the device is missing");
         return with_device(order, packet);
       case Act::kRest:
@@ -189,7 +190,8 @@ class Porter {
 
   Result<void> with_device(const Order& order, Packet& packet) {
     const int device = packet.fds.front().get();
-    if (order.act == Act::kMountFilesystem) return mount_filesystem(order, packet);
+    if (order.act == Act::kMountFilesystem || order.act == Act::kRemountFilesystem)
+      return mount_filesystem(order, packet);
     if (!given_.valid()) return fail(EPROTO, "no file was taken");
     if (order.act == Act::kIsBacking) {
       const auto info = sys::loop_status(device);
@@ -214,20 +216,23 @@ class Porter {
     return sys::reread_partitions(file());
   }
 
-  // Fds: the device, the user namespace that the mount's ids are of (none: those of the machine). Words: the type, then
-  // keys and values.
+  // Fds: the device, the user namespace that the mount's ids are of (none: those of the machine). Words: the type, the names
+  // of the device there and here, "ro" or "rw", then keys and values.
   Result<void> mount_filesystem(const Order& order, Packet& packet) {
     const auto words = split_words(packet.bytes);
-    if (words.size() % 2 != 1) return fail(EPROTO, "a list of {} words", words.size());
-    std::vector<std::pair<std::string, std::string>> parameters;
-    for (size_t i = 1; i < words.size(); i += 2) parameters.emplace_back(words[i], words[i + 1]);
-    auto mount = sys::mount_virtual(words[0], parameters, order.value);
+    if (words.size() < 4 || words.size() % 2 != 0) return fail(EPROTO, "a list of {} words", words.size());
+    KernelMount wanted{.type = words[0],
+                       .node = words[1],
+                       .source = words[2],
+                       .parameters = {},
+                       .read_only = words[3] == "ro",
+                       .attributes = order.value,
+                       .user_namespace = packet.fds.size() < 2 ? -1 : packet.fds[1].get()};
+    for (size_t i = 4; i < words.size(); i += 2) wanted.parameters.emplace_back(words[i], words[i + 1]);
+    if (order.act == Act::kRemountFilesystem) return reconfigure_kernel_mount(wanted);
+    auto mount = make_kernel_mount(wanted);
     if (!mount) return propagate(mount);
     mount_ = std::move(*mount);
-    if (packet.fds.size() < 2) return {};
-    if (auto mapped = sys::map_mount(mount_.get(), packet.fds[1].get()); !mapped) {
-      return propagate(mapped, "{}", words[0]);
-    }
     return {};
   }
 

@@ -25,8 +25,9 @@ enum class Act : uint32_t {
   kReadPartitions,  // BLKRRPART on the descriptor, if it is of the disk with the sequence number `value`
   kClear,  // LOOP_CLR_FD of the host's loop device `number`, if its disk has the sequence number `value`
   kKeep,   // the descriptor that comes with the order, until it rests
-  kMountFilesystem,  // of the device; the mount comes with the answer
-  kRest,             // lets go of all that it has; says kRested when it is through
+  kMountFilesystem,    // of the device; the mount comes with the answer
+  kRemountFilesystem,  // the superblock that is mounted of the device
+  kRest,               // lets go of all that it has; says kRested when it is through
 };
 
 struct Order {

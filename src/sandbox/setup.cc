@@ -11,6 +11,7 @@
 
 #include "sandbox/control.h"
 #include "sandbox/dev_tree.h"
+#include "sandbox/mount_state.h"
 #include "sandbox/remedy.h"
 #include "sys/mount_api.h"
 #include "sys/namespace.h"
@@ -156,7 +157,8 @@ Result<FuseMounts> mount_fuse_file_systems(const Options& options) {
 Result<void> hand_over(int control, const FuseMounts& mounts) {
   auto device = sys::device_of_mount(mounts.instance.mount.get());
   if (!device) return propagate(device);
-  if (auto sent = send_channels(control, Act::kInstanceChannels, mounts.instance.channels); !sent) return sent;
+  if (auto sent = send_channels(control, Act::kInstanceChannels, mounts.instance.channels); !sent)
+    return sent;
   if (auto sent = send_channels(control, Act::kViewChannels, mounts.view.channels); !sent) return sent;
   const Fd user_namespace(::open("/proc/self/ns/user", O_RDONLY | O_CLOEXEC));
   if (!user_namespace.valid()) return errno_fail("open '/proc/self/ns/user'");
@@ -185,6 +187,7 @@ Result<void> build(InitialState& state) {
   // Before anything is built: the most common reason to fail.
   if (auto fuse = open_fuse(); !fuse) return propagate(fuse);
   if (auto opened = open_root(state); !opened) return opened;
+  if (auto separated = separate_mount_state(state.root.get()); !separated) return separated;
   auto mounts = mount_fuse_file_systems(*state.options);
   if (!mounts) return propagate(mounts);
   if (auto handed = hand_over(state.control, *mounts); !handed) return handed;

@@ -17,7 +17,8 @@ uint64_t without_magic(uint64_t flags) {
 Decision decide_mount(uint64_t flags, const std::string& type, const std::set<std::string>& virtual_types) {
   flags = without_magic(flags);
   if ((flags & MS_REMOUNT) != 0) return (flags & MS_BIND) != 0 ? Decision::kContinue : Decision::kRemount;
-  constexpr uint64_t kOfMounts = MS_BIND | MS_MOVE | MS_SHARED | MS_PRIVATE | MS_SLAVE | MS_UNBINDABLE;
+  if ((flags & MS_BIND) != 0) return Decision::kBind;
+  constexpr uint64_t kOfMounts = MS_MOVE | MS_SHARED | MS_PRIVATE | MS_SLAVE | MS_UNBINDABLE;
   if ((flags & kOfMounts) != 0) return Decision::kContinue;
   if (type == kQuestionType) return Decision::kQuestion;
   if (type.empty() || type.starts_with("fuse.") || type.starts_with("fuseblk.")) {

@@ -11,6 +11,7 @@ enum class Decision {
   kContinue,  // the kernel's, with the caller's own rights
   kMount,     // may be a loop device: look at the source
   kRemount,   // may be a mount of ours: look at the target
+  kBind,      // may be one of mount(8)'s for X-mount.subdir: look at the source's name
   kQuestion,  // outer_supervisor_is_loopfs() asks
 };
 

@@ -19,9 +19,10 @@ TEST(DecideMount, OnlyWhatMayBeADeviceIsLookedAt) {
 }
 
 TEST(DecideMount, MountsOfMountsAreTheKernels) {
-  for (const unsigned long flag : {MS_BIND, MS_MOVE, MS_SHARED, MS_PRIVATE, MS_SLAVE, MS_UNBINDABLE}) {
+  for (const unsigned long flag : {MS_MOVE, MS_SHARED, MS_PRIVATE, MS_SLAVE, MS_UNBINDABLE}) {
     EXPECT_EQ(decide_mount(flag | MS_REC, "ext4", kVirtual), Decision::kContinue);
   }
+  EXPECT_EQ(decide_mount(MS_BIND | MS_REC, "none", kVirtual), Decision::kBind);
   EXPECT_EQ(decide_mount(MS_REMOUNT | MS_BIND | MS_RDONLY, "", kVirtual), Decision::kContinue);
   EXPECT_EQ(decide_mount(MS_REMOUNT | MS_RDONLY, "", kVirtual), Decision::kRemount);
 }

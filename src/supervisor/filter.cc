@@ -39,7 +39,13 @@ int add_rules(scmp_filter_ctx context, bool loop_ioctls) {
   for (const int call : {SCMP_SYS(mount), SCMP_SYS(umount2), SCMP_SYS(umount)}) {
     if (const int code = ::seccomp_rule_add(context, SCMP_ACT_NOTIFY, call, 0); code != 0) return code;
   }
-  if (const int code = ::seccomp_rule_add(context, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(fsopen), 0); code != 0)
+  for (const int call : {SCMP_SYS(fsopen), SCMP_SYS(fspick)}) {
+    if (const int code = ::seccomp_rule_add(context, SCMP_ACT_ERRNO(ENOSYS), call, 0); code != 0) return code;
+  }
+  // What is not to be copied is to be changed, perhaps; libmount does that by mount(2), if this is ENOSYS.
+  if (const int code = ::seccomp_rule_add(context, SCMP_ACT_NOTIFY, SCMP_SYS(open_tree), 1,
+                                          SCMP_A2(SCMP_CMP_MASKED_EQ, OPEN_TREE_CLONE, 0));
+      code != 0)
     return code;
   for (const unsigned long command : {TIOCSTI, TIOCLINUX}) {
     if (const int code = add_ioctl(context, SCMP_ACT_ERRNO(EPERM), command); code != 0) return code;

@@ -6,8 +6,8 @@
 
 namespace loopfs::supervisor {
 
-// Installs it on the calling thread, for all it starts from here on, and returns its listener: mount(2) and
-// umount2(2) wait there; fsopen(2) is ENOSYS, so that libmount falls back to mount(2); the ioctls that type
+// Installs it on the calling thread, for all it starts from here on, and returns its listener: mount(2), umount2(2) and
+// open_tree(2) without OPEN_TREE_CLONE wait there; fsopen(2) and fspick(2) are ENOSYS, so that libmount falls back to mount(2); the ioctls that type
 // into or paste from the terminal, which the sandbox shares with its user, are EPERM. All else is allowed by
 // its number alone, which the kernel remembers: it costs nothing. With `loop_ioctls`, those of
 // trapped_loop_ioctls() wait there, too; with `node_stat`, fstat(2) of descriptors of the window

@@ -20,7 +20,16 @@ std::string explanation(int context) {
 Result<void> configure(int context, unsigned command, const char* key, const char* value) {
   if (::fsconfig(context, command, key, value, 0) == 0) return {};
   const int code = errno;
-  return fail(code, "fsconfig {}={}{}", key ? key : "create", value ? value : "", explanation(context));
+  return fail(code, "fsconfig {}={}{}", key ? key : "command", value ? value : "", explanation(context));
+}
+
+Result<void> configure(int context, const std::vector<std::pair<std::string, std::string>>& parameters) {
+  for (const auto& [key, value] : parameters) {
+    auto set = value.empty() ? configure(context, FSCONFIG_SET_FLAG, key.c_str(), nullptr)
+                             : configure(context, FSCONFIG_SET_STRING, key.c_str(), value.c_str());
+    if (!set) return set;
+  }
+  return {};
 }
 
 unsigned long flags_of_attributes(uint64_t attributes) {
@@ -65,11 +74,7 @@ Result<Fd> mount_virtual(const std::string& type,
   Fd context(::fsopen(type.c_str(), FSOPEN_CLOEXEC));
   if (!context.valid() && errno == ENOSYS) return mount_with_old_call(type, parameters, attributes);
   if (!context.valid()) return errno_fail("fsopen {}", type);
-  for (const auto& [key, value] : parameters) {
-    auto set = value.empty() ? configure(context.get(), FSCONFIG_SET_FLAG, key.c_str(), nullptr)
-                             : configure(context.get(), FSCONFIG_SET_STRING, key.c_str(), value.c_str());
-    if (!set) return propagate(set, "mount {}", type);
-  }
+  if (auto set = configure(context.get(), parameters); !set) return propagate(set, "mount {}", type);
   if (auto created = configure(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr); !created) {
     return propagate(created, "mount {}", type);
   }
@@ -121,6 +126,14 @@ Result<void> map_mount(int mount_fd, int user_namespace) {
     return errno_fail("map the mount's ids");
   }
   return {};
+}
+
+Result<void> reconfigure_mount(int mount_fd,
+                               const std::vector<std::pair<std::string, std::string>>& parameters) {
+  const Fd context(::fspick(mount_fd, "", FSPICK_EMPTY_PATH | FSPICK_CLOEXEC));
+  if (!context.valid()) return errno_fail("fspick");
+  if (auto set = configure(context.get(), parameters); !set) return propagate(set, "remount");
+  return configure(context.get(), FSCONFIG_CMD_RECONFIGURE, nullptr, nullptr);
 }
 
 Result<void> set_mount_attributes(int mount_fd, uint64_t set, uint64_t clear, bool recursive) {

@@ -31,7 +31,7 @@ struct FuseMountOptions {
 // process ids in its requests into the calling process's pid namespace.
 Result<Fd> mount_fuse(int fuse_fd, const FuseMountOptions& options);
 
-// A detached mount of a file system that needs no device ("tmpfs", "proc", "devpts", "mqueue").
+// A detached mount of a file system of the kernel's ("tmpfs", "proc", "devpts", "mqueue"; with "source" one on a device).
 // `parameters` are key=value pairs; an empty value sets a flag. Where there is no fsopen(2), "/proc" of the
 // caller's mount namespace is covered for a moment: there, the caller must be alone in its namespace.
 Result<Fd> mount_virtual(const std::string& type,
@@ -47,6 +47,10 @@ Result<void> attach_mount(int mount_fd, int directory_fd, const std::string& pat
 // MOUNT_ATTR_IDMAP: ids 0, 1, ... on the file system are those of the user namespace. The mount must be detached.
 // Errors: EINVAL the file system cannot, EPERM.
 Result<void> map_mount(int mount_fd, int user_namespace);
+
+// Gives the superblock of the mount other parameters, as mount_virtual has them. Errors: the kernel's.
+Result<void> reconfigure_mount(int mount_fd,
+                               const std::vector<std::pair<std::string, std::string>>& parameters);
 
 // Sets and clears MOUNT_ATTR_* of the mount at the fd. Errors: EPERM if one of them is locked.
 Result<void> set_mount_attributes(int mount_fd, uint64_t set, uint64_t clear, bool recursive);

@@ -66,6 +66,8 @@ def paths():
     os.makedirs(with_a_blank, exist_ok=True)
     check("again", mount("/dev/loop0", with_a_blank), "0")
     check("umount", umount(with_a_blank), "0")
+    check("on itself", mount("/dev/loop0", "d"), "EBUSY")
+    check("on itself, read-only", mount("/dev/loop0", "d", "ext4", MS_RDONLY), "EBUSY")
     check("umount", umount("d"), "0")
     check("UMOUNT_NOFOLLOW", mount("/dev/loop0", "d"), "0")
     check("UMOUNT_NOFOLLOW of a link", umount("link", 8), "EINVAL")
@@ -87,7 +89,10 @@ def threads():
 
 
 def errors():
-    check("no source", mount(None, "d"), "EPERM")
+    check("no source", mount(None, "d"), "EINVAL")
+    check("an empty source", mount("", "d"), "EINVAL")
+    check("no source and no target", mount(None, "nowhere"), "ENOENT")
+    check("an unknown type", mount("/dev/loop0", "d", "nosuchfs"), "ENODEV")
     check("no target", mount("/dev/loop0", ""), "ENOENT")
     check("no such source", mount("/dev/loop77", "d"), "ENOENT")
     check("an unbound device", mount("/dev/loop1", "d"), "EIO")
@@ -159,6 +164,9 @@ def code32():
         return
     check("mount of 32-bit code", call32(21, put("/dev/loop0"), put("d"), put("ext4"), 0, 0), "0")
     check("its content", open("d/file").read(), "hello\n")
+    check("open_tree of 32-bit code", call32(428, -100 & 0xffffffff, put("d"), 0), "ENOSYS")
+    check("open_tree of what is not ours", call32(428, -100 & 0xffffffff, put("."), 0), "0")
+    check("fspick of 32-bit code", call32(433, -100 & 0xffffffff, put("d"), 0), "ENOSYS")
     check("umount2 of 32-bit code", call32(52, put("d"), 0), "0")
     check("its end", mount("/dev/loop0", "d"), "0")
     check("umount of 32-bit code", call32(22, put("d")), "0")

@@ -1,0 +1,147 @@
+#include "porter/kernel_mount.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "sys/message.h"
+#include "sys/mount_api.h"
+#include "sys/namespace.h"
+#include "sys/process.h"
+
+namespace loopfs::porter {
+namespace {
+
+constexpr char kPlace[] = "/proc";  // a directory that every system has, and that nothing here needs
+// What the sandbox may change of its mount.
+constexpr uint64_t kUnlocked = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOEXEC;
+
+using Parameters = std::vector<std::pair<std::string, std::string>>;
+
+// Mount namespaces of its own are what the process is for: nothing that it mounts is seen elsewhere.
+Result<void> leave_mount_namespace() {
+  if (auto left = sys::unshare_namespaces(CLONE_NEWNS); !left) return left;
+  if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0)
+    return errno_fail("make the mounts private");
+  return {};
+}
+
+// The kernel looks the source up, and shows it as it was given.
+Result<void> name_device(const KernelMount& wanted) {
+  auto node = sys::clone_tree(AT_FDCWD, wanted.node, false);
+  if (!node) return propagate(node);
+  auto dev = sys::mount_virtual("tmpfs", {{"mode", "0755"}}, 0);
+  if (!dev) return propagate(dev);
+  if (auto attached = sys::attach_mount(dev->get(), AT_FDCWD, "/dev"); !attached) return attached;
+  const Fd place(::open(wanted.source.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  if (!place.valid()) return errno_fail("make '{}'", wanted.source);
+  return sys::attach_mount(node->get(), AT_FDCWD, wanted.source);
+}
+
+Result<Fd> mount_device(const KernelMount& wanted, Parameters parameters, bool read_only,
+                        uint64_t attributes) {
+  parameters.insert(parameters.begin(), {"source", wanted.source});
+  if (read_only) parameters.emplace_back("ro", "");
+  return sys::mount_virtual(wanted.type, parameters, attributes);
+}
+
+// The kernel locks what a mount is when it copies it for a user namespace that has less rights than the one that mounted it.
+Result<Fd> locked_for(int user_namespace, const Fd& mount) {
+  if (auto attached = sys::attach_mount(mount.get(), AT_FDCWD, kPlace); !attached) return propagate(attached);
+  if (auto entered = sys::enter_namespaces(user_namespace, CLONE_NEWUSER); !entered)
+    return propagate(entered);
+  // The change of rights has cleared it.
+  if (auto bound = sys::die_with_parent(); !bound) return propagate(bound);
+  if (auto copied = sys::unshare_namespaces(CLONE_NEWNS); !copied) return propagate(copied);
+  return sys::clone_tree(AT_FDCWD, kPlace, false);
+}
+
+Result<Fd> mount_here(const KernelMount& wanted) {
+  if (auto left = leave_mount_namespace(); !left) return propagate(left);
+  if (auto named = name_device(wanted); !named) return propagate(named);
+  const bool own = wanted.user_namespace < 0;
+  auto mount = mount_device(wanted, wanted.parameters, wanted.read_only,
+                            own ? wanted.attributes : wanted.attributes & ~kUnlocked);
+  if (!mount || own) return mount;
+  if (auto mapped = sys::map_mount(mount->get(), wanted.user_namespace); !mapped) {
+    return fail(mapped.error().code == EINVAL ? EOPNOTSUPP : mapped.error().code, "{}: {}", wanted.type,
+                mapped.error().what);
+  }
+  auto locked = locked_for(wanted.user_namespace, *mount);
+  if (!locked) return locked;
+  if (auto set = sys::set_mount_attributes(locked->get(), wanted.attributes & kUnlocked, 0, false); !set)
+    return propagate(set);
+  return locked;
+}
+
+Result<Fd> reconfigure_here(const KernelMount& wanted) {
+  if (auto left = leave_mount_namespace(); !left) return propagate(left);
+  if (auto named = name_device(wanted); !named) return propagate(named);
+  // The superblock that there is, if it is asked for as it is: EBUSY.
+  auto mount = mount_device(wanted, {}, !wanted.read_only, 0);
+  if (!mount && mount.error().code == EBUSY) mount = mount_device(wanted, {}, wanted.read_only, 0);
+  if (!mount) return mount;
+  Parameters parameters = wanted.parameters;
+  parameters.emplace_back(wanted.read_only ? "ro" : "rw", "");
+  if (auto done = sys::reconfigure_mount(mount->get(), parameters); !done) return propagate(done);
+  return Fd();
+}
+
+struct Header {
+  int code;
+  char what[128];
+};
+
+// For `act` a child is made, and what it returns comes here.
+template <typename Act>
+Result<Fd> apart(const KernelMount& wanted, Act act) {
+  auto ends = sys::socket_pair();
+  if (!ends) return propagate(ends);
+  const pid_t child = ::fork();
+  if (child < 0) return errno_fail("fork");
+  if (child == 0) {
+    // Nobody with rights in the user namespace that it enters is to look into it.
+    if (::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0 || !sys::die_with_parent()) ::_exit(1);
+    const Result<Fd> made = act(wanted);
+    Header header{made ? 0 : std::max(made.error().code, 1), {}};
+    if (!made) made.error().what.copy(header.what, sizeof header.what - 1);
+    const int fds[] = {made ? made->get() : -1};
+    (void)sys::send_message(ends->second.get(), std::as_bytes(std::span(&header, 1)),
+                            std::span(fds, fds[0] >= 0 ? 1u : 0u));
+    ::_exit(0);
+  }
+  ends->second.reset();
+  auto message = sys::receive_message(ends->first.get());
+  // Its namespaces end with it, and the mounts in them.
+  while (::waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
+  }
+  if (!message) return propagate(message);
+  if (!*message || (*message)->bytes.size() != sizeof(Header)) return fail(EIO, "mount {}", wanted.type);
+  Header header;
+  std::memcpy(&header, (*message)->bytes.data(), sizeof header);
+  if (header.code != 0) return fail(header.code, "{}", header.what);
+  return (*message)->fds.empty() ? Fd() : std::move((*message)->fds.front());
+}
+
+}  // namespace
+
+Result<Fd> make_kernel_mount(const KernelMount& wanted) {
+  auto mount = apart(wanted, mount_here);
+  if (mount && !mount->valid()) return fail(EIO, "mount {}", wanted.type);
+  return mount;
+}
+
+Result<void> reconfigure_kernel_mount(const KernelMount& wanted) {
+  auto done = apart(wanted, reconfigure_here);
+  if (!done) return propagate(done);
+  return {};
+}
+
+}  // namespace loopfs::porter
