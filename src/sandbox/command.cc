@@ -39,11 +39,6 @@ std::string path_with_administration(const std::string& path) {
   return extended;
 }
 
-void prepare_environment() {
-  if (const char* path = std::getenv("PATH")) ::setenv("PATH", path_with_administration(path).c_str(), 1);
-  ::setenv("SYSTEMD_DEVICE_VERIFY_SYSFS", "0", 0);
-}
-
 ExecFailure explain_exec_failure(const std::string& program, int code) {
   const bool named = program.find('/') != std::string::npos;
   const bool found = named ? exists(program) : exists_in_path(program);
@@ -59,7 +54,7 @@ void execute_command(const std::vector<std::string>& command) {
   std::vector<char*> argv;
   for (const std::string& word : command) argv.push_back(const_cast<char*>(word.c_str()));
   argv.push_back(nullptr);
-  prepare_environment();
+  if (const char* path = std::getenv("PATH")) ::setenv("PATH", path_with_administration(path).c_str(), 1);
   ::execvp(argv[0], argv.data());
   const ExecFailure failure = explain_exec_failure(command[0], errno);
   ::dprintf(STDERR_FILENO, "loopfs: '%s': %s\n", argv[0], failure.reason.c_str());

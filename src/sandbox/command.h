@@ -21,10 +21,6 @@ ExecFailure explain_exec_failure(const std::string& program, int code);
 // are root.
 std::string path_with_administration(const std::string& path);
 
-// PATH so, and a word to systemd's library, udevadm(8) and what calls it (GRUB), which otherwise refuse what they read
-// in /sys unless statfs(2) says that all of it is of the kernel's.
-void prepare_environment();
-
 // Executes the command, looked up in PATH. If that fails, says so in one line on stderr and exits.
 [[noreturn]] void execute_command(const std::vector<std::string>& command);
 
