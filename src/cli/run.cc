@@ -21,6 +21,7 @@
 #include "supervisor/loop_ioctls.h"
 #include "supervisor/supervisor.h"
 #include "sys/loop_names.h"
+#include "sys/namespace.h"
 #include "sys/pidfd.h"
 #include "sys/probe.h"
 #include "sys/process.h"
@@ -96,6 +97,7 @@ class Run {
 
   Result<void> start_daemon_engine() {
     manager_ = std::make_unique<client::ManagerClient>(options_.socket);
+    calls_ = std::make_unique<client::ManagerClient>(options_.socket);
     Fd nodes(::fcntl(sandbox_->dev_directory(), F_DUPFD_CLOEXEC, 0));
     if (!nodes.valid()) return errno_fail("duplicate a descriptor");
     auto engine = client::DaemonEngine::create(
@@ -201,6 +203,7 @@ class Run {
   std::unique_ptr<supervisor::LoopIoctls> loop_ioctls() const {
     if (!uses_daemon()) return nullptr;
     client::ManagerClient* manager = manager_.get();
+    client::ManagerClient* calls = calls_.get();
     const uint64_t instance = sandbox_->instance_id();
     return std::make_unique<supervisor::LoopIoctls>(supervisor::LoopIoctls::Options{
         .instance_device = sandbox_->instance_device(),
@@ -211,8 +214,15 @@ class Run {
           return inode->node;
         },
         .changed = [engine = daemon_engine_] { engine->refresh(); },
-        .reread_partitions = [=](uint32_t device,
-                                 int fd) { return manager->reread_partitions(instance, device, fd); },
+        .node_of_device = [engine = daemon_engine_](dev_t device) { return engine->node_of_device(device); },
+        .may_administrate =
+            [owner = sandbox_->user_namespace()](pid_t tid) { return sys::has_sys_admin_over(owner, tid); },
+        .ioctl =
+            [=](uint32_t device, int fd, unsigned command, uint64_t value, std::span<const std::byte> bytes) {
+              client::DeviceIoctl wanted{.command = command, .value = value};
+              for (const std::byte byte : bytes) wanted.bytes.push_back(std::to_integer<uint8_t>(byte));
+              return calls->ioctl(instance, device, fd, wanted);
+            },
         .edit_partition =
             [=](uint32_t device, const sys::PartitionEdit& edit) {
               return manager->edit_partition(instance, device, edit);
@@ -249,6 +259,7 @@ class Run {
   std::unique_ptr<mounter::Agent> agent_;
   std::unique_ptr<sandbox::Sandbox> sandbox_;
   std::unique_ptr<client::ManagerClient> manager_;  // of loopfsd, if that serves the instance
+  std::unique_ptr<client::ManagerClient> calls_;    // for those that may wait for a file system
   std::unique_ptr<engine::Engine> engine_;          // one of the two that follow
   engine::UserEngine* user_engine_ = nullptr;
   client::DaemonEngine* daemon_engine_ = nullptr;

@@ -31,7 +31,8 @@ engine::PartitionState partition_from(const Json& json) {
           .size = value<uint64_t>(json, "size", 0),
           .uuid = value<std::string>(json, "uuid", ""),
           .label = value<std::string>(json, "label", ""),
-          .read_only = value<bool>(json, "read_only", false)};
+          .read_only = value<bool>(json, "read_only", false),
+          .statistics = value<sys::IoStatistics>(json, "statistics", {})};
 }
 
 engine::DeviceState device_from(const Json& json) {
@@ -53,6 +54,7 @@ engine::DeviceState device_from(const Json& json) {
                             .rotational = value<bool>(json, "rotational", false),
                             .read_ahead = value<uint64_t>(json, "read_ahead", 128 << 10),
                             .disk_sequence = value<uint64_t>(json, "disk_sequence", 0),
+                            .statistics = value<sys::IoStatistics>(json, "statistics", {}),
                             .backing_file = value<std::string>(json, "backing_file", "")};
   for (const Json& partition : value<Json>(json, "partitions", Json::array())) {
     state.partitions.push_back(partition_from(partition));
@@ -156,8 +158,13 @@ Result<void> ManagerClient::remount_filesystem(uint64_t instance, const Filesyst
   return {};
 }
 
-Result<void> ManagerClient::reread_partitions(uint64_t instance, uint32_t device, int fd) {
-  auto reply = call("RereadPartitions", {{"instance", instance}, {"device", device}, {"descriptor", fd}});
+Result<void> ManagerClient::ioctl(uint64_t instance, uint32_t device, int fd, const DeviceIoctl& wanted) {
+  auto reply = call("Ioctl", {{"instance", instance},
+                              {"device", device},
+                              {"descriptor", fd},
+                              {"command", wanted.command},
+                              {"value", wanted.value},
+                              {"bytes", wanted.bytes}});
   if (!reply) return propagate(reply);
   return {};
 }

@@ -35,6 +35,12 @@ struct FilesystemMount {
   bool read_only = false;
 };
 
+struct DeviceIoctl {
+  unsigned command = 0;
+  uint64_t value = 0;
+  std::vector<uint8_t> bytes;
+};
+
 // Connects at the first call, and again when the daemon has been replaced. Thread-safe: one call at a time.
 class ManagerClient {
  public:
@@ -50,11 +56,12 @@ class ManagerClient {
   // None: by the daemon's configuration this is for a FUSE program to do. Errors: EPERM, EINVAL, the kernel's.
   Result<std::optional<Fd>> mount_filesystem(uint64_t instance, const FilesystemMount& wanted);
 
-  // `fd`: this process's descriptor of the device.
   // Errors: those of mount_filesystem; EBUSY files are open for writing.
   Result<void> remount_filesystem(uint64_t instance, const FilesystemMount& wanted);
 
-  Result<void> reread_partitions(uint64_t instance, uint32_t device, int fd);
+  // What engine::IoctlRule::on_behalf() allows. `fd`: this process's descriptor of the device, or of a partition of it.
+  // `bytes`: what the argument points to; none: it is `value`.
+  Result<void> ioctl(uint64_t instance, uint32_t device, int fd, const DeviceIoctl& wanted);
   Result<void> edit_partition(uint64_t instance, uint32_t device, const sys::PartitionEdit& edit);
 
   // Calls `on_event` at each change of the instance, on a connection of its own, until that returns false or

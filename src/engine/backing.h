@@ -52,7 +52,8 @@ class Backing {
   virtual bool writable() const = 0;
   virtual Identity identity() const = 0;
   virtual Base base() = 0;
-  virtual bool deleted() { return false; }
+  // Its path as the kernel has it now, and " (deleted)" after it once it has no name. Empty: as it was when it was given.
+  virtual std::string path() const { return {}; }
   virtual uint32_t discard_granularity() const = 0;  // bytes; 0: it cannot punch
   virtual bool rotational() const { return false; }
 
@@ -84,7 +85,7 @@ class FileBacking final : public Backing {
   bool writable() const override { return writable_; }
   Identity identity() const override { return identity_; }
   Base base() override;
-  bool deleted() override;
+  std::string path() const override;
   uint32_t discard_granularity() const override { return discard_granularity_; }
   bool rotational() const override { return rotational_; }
   uint32_t direct_unit() const override { return direct_unit_; }

@@ -8,11 +8,9 @@
 #include <algorithm>
 #include <array>
 
+#include "engine/ioctl_rules.h"
 #include "engine/user_memory.h"
-
-#ifndef BLKGETDISKSEQ
-#define BLKGETDISKSEQ _IOR(0x12, 128, __u64)  // linux/fs.h, 5.15
-#endif
+#include "sys/uapi.h"
 
 namespace loopfs::engine {
 namespace {
@@ -35,11 +33,6 @@ struct Call {
 Result<int> done(const Result<void>& result) {
   if (!result) return propagate(result);
   return 0;
-}
-
-Result<void> require_admin(const Call& call) {
-  if (!call.caller.has_sys_admin()) return fail(EACCES, "needs CAP_SYS_ADMIN");
-  return {};
 }
 
 // --- what the device is ---
@@ -80,7 +73,6 @@ Result<int> get_soft_block_size(const Call& call) {
 }
 
 Result<int> set_soft_block_size(const Call& call) {
-  if (auto admin = require_admin(call); !admin) return propagate(admin);
   if (call.request.argument == 0) return fail(EINVAL, "no argument");
   const auto size = get_argument<int>(call.request, call.caller);
   if (!size) return propagate(size);
@@ -107,7 +99,6 @@ Result<int> get_read_only(const Call& call) {
 }
 
 Result<int> set_read_only(const Call& call) {
-  if (auto admin = require_admin(call); !admin) return propagate(admin);
   const auto value = get_argument<int>(call.request, call.caller);
   if (!value) return propagate(value);
   const auto lock = call.lock();
@@ -126,7 +117,6 @@ Result<int> get_read_ahead(const Call& call) {
 }
 
 Result<int> set_read_ahead(const Call& call) {
-  if (auto admin = require_admin(call); !admin) return propagate(admin);
   const auto lock = call.lock();
   call.handle.slot()->read_ahead = call.request.argument / kPageSectors * kPageSectors;  // whole pages
   return 0;
@@ -161,7 +151,6 @@ Result<int> no_zones(const Call&) {
 // --- what is done to its contents ---
 
 Result<int> flush_buffers(const Call& call) {
-  if (auto admin = require_admin(call); !admin) return propagate(admin);
   Transaction change(call.handle.core());
   change.contents_changed(*call.handle.slot());
   return 0;
@@ -233,7 +222,6 @@ Result<int> zero_out(const Call& call) {
 // --- partitions ---
 
 Result<int> reread_partitions(const Call& call) {
-  if (auto admin = require_admin(call); !admin) return propagate(admin);
   if (call.handle.partition() != 0) return fail(EINVAL, "{} is a partition", call.handle.id().name());
   {
     auto lock = call.lock();
@@ -266,7 +254,6 @@ Result<int> edit_partitions(const Call& call) {
     op = argument->op;
     data = reinterpret_cast<uint64_t>(argument->data);
   }
-  if (auto admin = require_admin(call); !admin) return propagate(admin);
   const auto wanted = read_user<blkpg_partition>(call.caller, data);
   if (!wanted) return propagate(wanted);
   if (call.handle.partition() != 0) return fail(EINVAL, "{} is a partition", call.handle.id().name());
@@ -297,11 +284,6 @@ struct Entry {
   unsigned command;
   Result<int> (*function)(const Call&);
 };
-
-// BLKBSZGET and BLKGETSIZE64 have a size_t in their number, so 32-bit programs use another one.
-constexpr unsigned compat_number(unsigned command) {
-  return (command & ~(unsigned{_IOC_SIZEMASK} << _IOC_SIZESHIFT)) | (4u << _IOC_SIZESHIFT);
-}
 
 constexpr Entry kEntries[] = {
     {BLKGETSIZE, get_size},

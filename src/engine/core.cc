@@ -163,6 +163,7 @@ void Transaction::partitions_changed(Slot& slot, const std::map<uint32_t, instan
     const auto still = after.find(number);
     if (still == after.end()) {
       slot.owners.erase(number);
+      slot.partition_counters.erase(number);
       core_.events_.push_back({Core::Event::Kind::kRemoved, slot.id(number)});
     } else if (still->second.start != partition.start || still->second.size != partition.size) {
       core_.events_.push_back({Core::Event::Kind::kContents, slot.id(number)});

@@ -12,6 +12,7 @@
 
 #include "engine/backing.h"
 #include "engine/engine.h"
+#include "engine/io_counters.h"
 #include "engine/node_owner.h"
 #include "engine/user_engine.h"
 #include "instance/device_table.h"
@@ -28,7 +29,9 @@ struct Slot {
   std::map<uint32_t, NodeOwner> owners;  // by partition; 0: the device
   uint32_t discard_granularity = 0;
   bool rotational = false;
-  uint64_t read_ahead = 256;          // sectors
+  uint64_t read_ahead = 256;                                              // sectors
+  std::shared_ptr<IoCounters> counters = std::make_shared<IoCounters>();  // with those of its partitions
+  std::map<uint32_t, std::shared_ptr<IoCounters>> partition_counters;
   std::atomic<bool> written = false;  // since the last scan for partitions
   // Handles whose last close may be under way, and until when it is worth waiting for it.
   std::map<const void*, std::chrono::steady_clock::time_point> closing;
@@ -38,6 +41,14 @@ struct Slot {
   void set_rotational(bool is_rotational) {
     rotational = is_rotational;
     read_ahead = rotational ? 2 * kMaxSectors : 256;
+  }
+
+  // Null for the device itself.
+  std::shared_ptr<IoCounters> counters_of(uint32_t partition) {
+    if (partition == 0) return nullptr;
+    auto& found = partition_counters[partition];
+    if (!found) found = std::make_shared<IoCounters>();
+    return found;
   }
 
   NodeId id(uint32_t partition) const {

@@ -16,6 +16,7 @@
 #include "base/fd.h"
 #include "engine/caller.h"
 #include "instance/node.h"
+#include "sys/loop_device.h"
 #include "sys/procfs.h"
 
 namespace loopfs::engine {
@@ -89,6 +90,7 @@ struct PartitionState {
   uint64_t size = 0;        // bytes
   std::string uuid, label;  // PARTUUID and PARTLABEL, may be empty
   bool read_only = false;
+  sys::IoStatistics statistics = {};
 };
 
 struct DeviceState {
@@ -110,7 +112,8 @@ struct DeviceState {
   bool rotational = false;
   uint64_t read_ahead = 128 << 10;  // bytes
   uint64_t disk_sequence = 0;
-  std::string backing_file;  // the path as the instance's users see it
+  sys::IoStatistics statistics = {};  // with those of its partitions
+  std::string backing_file;           // the path as the instance's users see it
   std::vector<PartitionState> partitions;
 };
 

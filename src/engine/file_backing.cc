@@ -16,6 +16,7 @@
 
 #include "engine/backing.h"
 #include "engine/partition_scan.h"
+#include "sys/procfs.h"
 #include "sys/uapi.h"
 
 namespace loopfs::engine {
@@ -195,11 +196,9 @@ Result<uint64_t> FileBacking::size() {
   return static_cast<uint64_t>(end);
 }
 
-bool FileBacking::deleted() {
-  // Views ask often: what the kernel has cached is enough.
-  struct statx status;
-  return ::statx(io_fd(), "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_NLINK, &status) == 0 &&
-         status.stx_nlink == 0;
+// From the name cache: no file system is asked.
+std::string FileBacking::path() const {
+  return sys::path_of_own_fd(given_.get()).value_or(std::string());
 }
 
 Backing::Base FileBacking::base() {

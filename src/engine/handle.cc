@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "engine/block_ioctl.h"
+#include "engine/ioctl_rules.h"
 #include "engine/loop_ioctl.h"
 
 #ifndef FALLOC_FL_WRITE_ZEROES
@@ -30,6 +31,22 @@ Result<void> write_zeroes(Backing& backing, uint64_t offset, uint64_t length) {
   }
   return {};
 }
+
+// One request, of a device and, if it is through one, of a partition.
+class Counted {
+ public:
+  explicit Counted(const DeviceHandle& handle) : device_(*handle.slot()->counters) {
+    if (handle.partition_counters() != nullptr) partition_.emplace(*handle.partition_counters());
+  }
+  void done(IoCounters::Kind kind, uint64_t bytes) {
+    device_.done(kind, bytes);
+    if (partition_) partition_->done(kind, bytes);
+  }
+
+ private:
+  IoCounters::Request device_;
+  std::optional<IoCounters::Request> partition_;
+};
 
 bool unsupported(const Result<void>& result) {
   return !result && result.error().code == EOPNOTSUPP;
@@ -78,8 +95,10 @@ Result<size_t> DeviceHandle::read(uint64_t offset, std::span<std::byte> bytes) {
   if (options_.direct && ((offset | bytes.size()) & (io.block_size - 1)))
     return fail(EINVAL, "unaligned read");
   if (!io.backing) return fail(EIO, "read {}", id().name());
+  Counted request(*this);
   auto got = io.backing->read(io.start + offset, bytes);
   if (!got) return got;
+  request.done(IoCounters::Kind::kRead, *got);
   // The file has become shorter than the device.
   if (*got < bytes.size()) return fail(EIO, "read {} past the end of its file", id().name());
   return got;
@@ -95,7 +114,9 @@ Result<size_t> DeviceHandle::write(uint64_t offset, std::span<const std::byte> b
   if (options_.direct && ((offset | bytes.size()) & (io.block_size - 1)))
     return fail(EINVAL, "unaligned write");
   if (!io.backing) return fail(EIO, "write {}", id().name());
+  Counted request(*this);
   auto put = io.backing->write(io.start + offset, bytes);
+  if (put) request.done(IoCounters::Kind::kWrite, *put);
   if (put && partition_ == 0) slot_->written = true;
   return put;
 }
@@ -103,18 +124,26 @@ Result<size_t> DeviceHandle::write(uint64_t offset, std::span<const std::byte> b
 Result<void> DeviceHandle::sync(bool data_only) {
   const IoView io = view();
   if (!io.backing) return {};
-  return io.backing->sync(data_only);
+  Counted request(*this);
+  auto done = io.backing->sync(data_only);
+  if (done) request.done(IoCounters::Kind::kFlush, 0);
+  return done;
 }
 
 Result<void> DeviceHandle::punch(const IoView& io, uint64_t offset, uint64_t length) {
-  return io.backing->punch(io.start + offset, length);
+  Counted request(*this);
+  auto done = io.backing->punch(io.start + offset, length);
+  if (done) request.done(IoCounters::Kind::kDiscard, length);
+  return done;
 }
 
 Result<void> DeviceHandle::zero(const IoView& io, uint64_t offset, uint64_t length, bool keep_space) {
+  Counted request(*this);
   Result<void> done = fail(EOPNOTSUPP, "punch");
   if (!keep_space) done = io.backing->punch(io.start + offset, length);
   if (unsupported(done)) done = io.backing->zero(io.start + offset, length);
   if (unsupported(done)) done = write_zeroes(*io.backing, io.start + offset, length);
+  if (done) request.done(IoCounters::Kind::kWrite, length);
   return done;
 }
 
@@ -142,6 +171,10 @@ Result<void> DeviceHandle::allocate(int mode, uint64_t offset, uint64_t length) 
 }
 
 Result<int> DeviceHandle::ioctl(IoctlRequest& request, const Caller& caller) {
+  if (const IoctlRule* rule = find_ioctl(request.command)) {
+    const auto may = may_call(*rule, options_.write, [&] { return caller.has_sys_admin(); });
+    if (!may) return propagate(may);
+  }
   if (auto answer = block_ioctl(*this, request, caller)) return *answer;
   return loop_ioctl(*this, request, caller);
 }

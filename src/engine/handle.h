@@ -11,14 +11,15 @@ namespace loopfs::engine {
 // An open loopN or loopNpM. Its ioctls are in loop_ioctl.cc and block_ioctl.cc.
 class DeviceHandle final : public OpenNode {
  public:
-  // `counted`: the device has been opened in the model with these options, which ends with the handle.
+  // Under the core's mutex. `counted`: the device has been opened in the model with these options, which ends with the handle.
   DeviceHandle(std::shared_ptr<Core> core, std::shared_ptr<Slot> slot, uint32_t partition,
                const OpenOptions& options, bool counted = true)
       : core_(std::move(core)),
         slot_(std::move(slot)),
         partition_(partition),
         options_(options),
-        counted_(counted) {}
+        counted_(counted),
+        partition_counters_(slot_->counters_of(partition)) {}
   ~DeviceHandle() override;
 
   NodeId id() const override { return slot_->id(partition_); }
@@ -37,6 +38,7 @@ class DeviceHandle final : public OpenNode {
   uint32_t partition() const { return partition_; }
   const OpenOptions& options() const { return options_; }
   IoView view() const;
+  IoCounters* partition_counters() const { return partition_counters_.get(); }
   // Gives back or zeroes a range of the node, both in bytes and inside it.
   Result<void> punch(const IoView& view, uint64_t offset, uint64_t length);
   Result<void> zero(const IoView& view, uint64_t offset, uint64_t length, bool keep_space);
@@ -47,6 +49,7 @@ class DeviceHandle final : public OpenNode {
   const uint32_t partition_;
   const OpenOptions options_;
   const bool counted_;
+  const std::shared_ptr<IoCounters> partition_counters_;  // null: the handle is of the device itself
 };
 
 // An open loop-control.

@@ -56,6 +56,33 @@ Result<void> check_recursion(Core& core, uint32_t number, const Backing& backing
   return {};
 }
 
+bool shares_bytes(const Slot& slot, const Backing& backing, const instance::Settings& settings) {
+  if (!slot.device->bound() || !slot.backing) return false;
+  const auto identity = backing.identity(), other = slot.backing->identity();
+  const instance::Settings& others = slot.device->settings();
+  return identity.device == other.device && identity.inode == other.inode &&
+         instance::ranges_overlap(settings.offset, settings.sizelimit, others.offset, others.sizelimit);
+}
+
+// Two file systems on the same bytes destroy them. Not EBUSY: mount(8) takes that for a device that somebody else was
+// faster to bind, and tries the next one, for ever.
+Result<void> check_shared(DeviceHandle& handle, std::unique_lock<std::mutex>& lock, const Backing& backing,
+                          const instance::Settings& settings) {
+  if ((settings.flags & LO_FLAGS_READ_ONLY) != 0) return {};
+  Core& core = handle.core();
+  std::vector<std::shared_ptr<Slot>> others;
+  for (const auto& [number, slot] : core.slots()) {
+    if (slot != handle.slot() && shares_bytes(*slot, backing, settings)) others.push_back(slot);
+  }
+  for (const auto& slot : others) {
+    if (!slot->device->may_claim(0)) core.settle(lock, *slot);
+    if (shares_bytes(*slot, backing, settings) && !slot->device->may_claim(0))
+      return fail(ETXTBSY, "loop{}: the file is in use by loop{}", handle.device().number(),
+                  slot->device->number());
+  }
+  return {};
+}
+
 // Checks the model's rule; if it says EBUSY, waits for closes under way and asks again.
 Result<void> may_bind(DeviceHandle& handle, std::unique_lock<std::mutex>& lock) {
   const auto ask = [&] { return handle.device().may_bind(handle.partition(), handle.options().exclusive); };
@@ -129,7 +156,10 @@ Result<int> configure(DeviceHandle& handle, const loop_config& config, const Cal
     Slot& slot = *handle.slot();
     Transaction change(handle.core());
     change.drop(binding->backing);  // if it is not taken
+    // Before the rest: both may wait for closes under way.
+    auto shared = check_shared(handle, change.lock(), *binding->backing, binding->settings);
     if (auto may = may_bind(handle, change.lock()); !may) return propagate(may);
+    if (!shared) return propagate(shared);
     if (auto valid = check_recursion(handle.core(), handle.device().number(), *binding->backing); !valid) {
       return propagate(valid);
     }

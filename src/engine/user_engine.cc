@@ -69,7 +69,7 @@ class UserMountHold final : public MountHold {
   const IoView view_;
 };
 
-DeviceState describe(const Slot& slot) {
+DeviceState describe(Slot& slot) {
   const instance::Device& device = *slot.device;
   DeviceState state{.number = device.number(),
                     .device = device_number(slot.id(0)),
@@ -88,6 +88,7 @@ DeviceState describe(const Slot& slot) {
                     .rotational = slot.rotational,
                     .read_ahead = slot.read_ahead * instance::kSectorSize,
                     .disk_sequence = device.sequence(),
+                    .statistics = slot.counters->statistics(),
                     .backing_file = device.bound() ? slot.backing_path : std::string()};
   for (const auto& [number, partition] : device.partitions()) {
     state.partitions.push_back({.number = number,
@@ -96,16 +97,15 @@ DeviceState describe(const Slot& slot) {
                                 .size = partition.size,
                                 .uuid = partition.uuid,
                                 .label = partition.label,
-                                .read_only = device.read_only(number)});
+                                .read_only = device.read_only(number),
+                                .statistics = slot.counters_of(number)->statistics()});
   }
   return state;
 }
 
-// As d_path shows it, which the caller's /proc did only if the file had no name by then. Without the lock: it
-// asks the file system.
-void mark_deleted(DeviceState& state, Backing& backing) {
-  constexpr std::string_view kDeleted = " (deleted)";
-  if (backing.deleted() && !state.backing_file.ends_with(kDeleted)) state.backing_file += kDeleted;
+// Without the lock: a lookup in /proc.
+void show_path(DeviceState& state, const Backing& backing) {
+  if (std::string path = backing.path(); !path.empty()) state.backing_file = std::move(path);
 }
 
 }  // namespace
@@ -205,7 +205,7 @@ std::vector<DeviceState> UserEngine::snapshot() {
     }
   }
   for (size_t i = 0; i < states.size(); ++i) {
-    if (backings[i]) mark_deleted(states[i], *backings[i]);
+    if (backings[i]) show_path(states[i], *backings[i]);
   }
   return states;
 }
@@ -222,7 +222,7 @@ std::optional<DeviceState> UserEngine::state(uint32_t number) {
     state = describe(*slot);
     if (state.bound) backing = slot->backing;
   }
-  if (backing) mark_deleted(state, *backing);
+  if (backing) show_path(state, *backing);
   return state;
 }
 

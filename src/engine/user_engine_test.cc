@@ -305,6 +305,38 @@ TEST_F(UserEngineTest, PrivilegedIoctlsWantSysAdmin) {
   EXPECT_EQ(code_at(*reader, LOOP_GET_STATUS64, info), 0);
 }
 
+TEST_F(UserEngineTest, AFileThatIsInUseIsNotBoundAgainToBeWritten) {
+  engine = UserEngine::create({.initial_devices = 3});
+  const Fd file = memory();
+  auto first = open(NodeId::of_device(0)), second = open(NodeId::of_device(1));
+  auto other = open(NodeId::of_device(2));
+  ASSERT_EQ(configure(*first, file.get()), 0);
+  EXPECT_EQ(configure(*second, file.get()), 0) << "nobody has claimed it";
+  auto hold = engine->hold_for_mount(NodeId::of_device(0), true);
+  ASSERT_TRUE(hold);
+  EXPECT_EQ(configure(*other, file.get()), -ETXTBSY);
+  EXPECT_EQ(configure(*other, file.get(), LO_FLAGS_READ_ONLY), 0);
+  other.reset();
+}
+
+TEST_F(UserEngineTest, IoIsCounted) {
+  const Fd file = memory();
+  auto handle = open(NodeId::of_device(0));
+  ASSERT_EQ(configure(*handle, file.get()), 0);
+  std::vector<std::byte> bytes(4096);
+  ASSERT_TRUE(handle->write(0, bytes));
+  ASSERT_TRUE(handle->read(0, std::span(bytes).first(1024)));
+  ASSERT_TRUE(handle->read(0, std::span(bytes).first(1024)));
+  ASSERT_TRUE(handle->sync(false));
+  const auto counted = engine->state(0)->statistics;
+  EXPECT_EQ(counted[0], 2u);
+  EXPECT_EQ(counted[2], 4u);
+  EXPECT_EQ(counted[4], 1u);
+  EXPECT_EQ(counted[6], 8u);
+  EXPECT_EQ(counted[15], 1u);
+  EXPECT_EQ(engine->state(1)->statistics, sys::IoStatistics{});
+}
+
 TEST_F(UserEngineTest, AMountHoldIsAnOpenAndAClaim) {
   EXPECT_EQ(engine->hold_for_mount(NodeId::of_device(0), false).error().code, EIO);
   const Fd file = memory();

@@ -51,6 +51,13 @@ uint64_t device_size(uint64_t file_size, uint64_t offset, uint64_t sizelimit) {
   return size / kSectorSize * kSectorSize;
 }
 
+bool ranges_overlap(uint64_t offset, uint64_t sizelimit, uint64_t other_offset, uint64_t other_sizelimit) {
+  const auto ends_before = [](uint64_t from, uint64_t limit, uint64_t start) {
+    return limit != 0 && from <= start && limit <= start - from;
+  };
+  return !ends_before(offset, sizelimit, other_offset) && !ends_before(other_offset, other_sizelimit, offset);
+}
+
 loop_info64 from_old_info(const loop_info& info) {
   loop_info64 result{};
   result.lo_number = static_cast<uint32_t>(info.lo_number);

@@ -35,6 +35,9 @@ Result<void> check_block_size(uint64_t size);
 // Bytes of a device on a file of `file_size` bytes: whole sectors, 0 if the offset is past the end.
 uint64_t device_size(uint64_t file_size, uint64_t offset, uint64_t sizelimit);
 
+// Whether two devices on the same file share bytes of it. A limit of 0: none.
+bool ranges_overlap(uint64_t offset, uint64_t sizelimit, uint64_t other_offset, uint64_t other_sizelimit);
+
 // The old form of LOOP_SET_STATUS and LOOP_GET_STATUS. Errors: EOVERFLOW if a value does not fit.
 loop_info64 from_old_info(const loop_info& info);
 Result<loop_info> to_old_info(const loop_info64& info);

@@ -50,6 +50,16 @@ TEST(Settings, SizesAreWholeSectors) {
   EXPECT_EQ(device_size(2048, 0, 4096), 2048u);
 }
 
+TEST(Settings, RangesThatShareBytes) {
+  EXPECT_TRUE(ranges_overlap(0, 0, 0, 0));
+  EXPECT_TRUE(ranges_overlap(0, 0, uint64_t{1} << 62, 0)) << "no limit";
+  EXPECT_TRUE(ranges_overlap(4096, 0, 0, 4097));
+  EXPECT_FALSE(ranges_overlap(4096, 0, 0, 4096));
+  EXPECT_FALSE(ranges_overlap(0, 4096, 4096, 4096));
+  EXPECT_TRUE(ranges_overlap(0, 4096, 1024, 1024));
+  EXPECT_TRUE(ranges_overlap(1024, UINT64_MAX, 0, 2048)) << "an end that is no number";
+}
+
 TEST(Settings, OldInfo) {
   loop_info64 info{};
   info.lo_number = 3;

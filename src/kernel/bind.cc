@@ -4,6 +4,7 @@
 
 #include <thread>
 
+#include "instance/settings.h"
 #include "kernel/partition_worker.h"
 #include "sys/loop_device.h"
 
@@ -45,6 +46,32 @@ bool is_of_file(int device, dev_t file_system, ino_t inode) {
   return info && info->lo_device == file_system && info->lo_inode == inode;
 }
 
+sys::FileIdentity file_of(const BindingRecord& record) {
+  return {record.backing_device, record.backing_inode};
+}
+
+bool is_behind(const Binding& binding, uint64_t sequence_now, porter::ForeignFile& file) {
+  if (sequence_now == binding.sequence())
+    return binding.file() == sys::FileIdentity{file.facts().device, file.facts().inode};
+  // LOOP_CHANGE_FD: only the kernel knows to what.
+  const auto device = binding.open(0, O_RDONLY | O_NONBLOCK);
+  return device && file.is_behind(device->get());
+}
+
+// Two file systems on the same bytes destroy them. Not EBUSY: mount(8) takes that for a device that somebody else was
+// faster to bind, and tries the next one, for ever.
+Result<void> check_shared(KernelEngine& engine, uint32_t number, porter::ForeignFile& file,
+                          const loop_config& config) {
+  for (const auto& other : engine.bound_besides(number)) {
+    const auto facts = sys::loop_facts(other->number());
+    const bool overlaps = facts && instance::ranges_overlap(config.info.lo_offset, config.info.lo_sizelimit,
+                                                            facts->offset, facts->sizelimit);
+    if (overlaps && is_behind(*other, facts->disk_sequence, file) && other->claimed())
+      return fail(ETXTBSY, "loop{}: the file is in use by another device", number);
+  }
+  return {};
+}
+
 struct Attempt {
   DevicePool::Claim claim;
   BindingRecord record;
@@ -82,7 +109,8 @@ Result<Attempt> configure_one(KernelEngine& engine, uint32_t number, int mode, c
 // Makes the device, which is bound by now, that of the instance.
 Result<Bound> enter(KernelEngine& engine, uint32_t number, bool exclusive, int mode, Attempt& attempt) {
   DevicePool::Claim& claim = attempt.claim;
-  auto binding = Binding::of(claim.number, claim.device.get(), attempt.record.backing_path);
+  auto binding =
+      Binding::of(claim.number, claim.device.get(), file_of(attempt.record), attempt.record.backing_path);
   if (!binding) return propagate(binding);
   Bound bound{.binding = *binding, .native = {}};
   if (!exclusive) {
@@ -108,10 +136,15 @@ Result<Bound> bind_device(KernelEngine& engine, uint32_t number, const engine::O
   Turn turn(engine, number);
 
   const int mode = options.write ? O_RDWR : O_RDONLY;
-  auto attempt = configure_one(engine, number, mode, with_defaults(config), *file,
-                               {.backing_path = caller.path_of_fd(fd),
-                                .backing_device = file->facts().device,
-                                .backing_inode = file->facts().inode});
+  const BindingRecord record{.backing_path = caller.path_of_fd(fd),
+                             .backing_device = file->facts().device,
+                             .backing_inode = file->facts().inode};
+  const bool writable =
+      options.write && file->facts().writable && (config.info.lo_flags & LO_FLAGS_READ_ONLY) == 0;
+  if (writable) {
+    if (auto may = check_shared(engine, number, *file, config); !may) return propagate(may);
+  }
+  auto attempt = configure_one(engine, number, mode, with_defaults(config), *file, record);
   if (!attempt) return propagate(attempt);
   auto bound = enter(engine, number, options.exclusive, mode, *attempt);
   if (!bound) {  // no room in the journal, or the instance has ended: nobody else would unbind it
@@ -144,11 +177,12 @@ Result<Fd> wait_for_binder(uint32_t number, std::chrono::steady_clock::time_poin
 std::shared_ptr<Binding> restore_binding(const BindingRecord& record,
                                          std::chrono::steady_clock::time_point deadline) {
   if (record.token) {
-    return Binding::again(record.kernel_device, record.sequence, record.token, record.backing_path);
+    return Binding::again(record.kernel_device, record.sequence, record.token, file_of(record),
+                          record.backing_path);
   }
   auto device = wait_for_binder(record.kernel_device, deadline);
   if (!device) return nullptr;
-  auto binding = Binding::of(record.kernel_device, device->get(), record.backing_path);
+  auto binding = Binding::of(record.kernel_device, device->get(), file_of(record), record.backing_path);
   if (!binding) return nullptr;
   return is_of_file(device->get(), record.backing_device, record.backing_inode) ? *binding : nullptr;
 }

@@ -23,27 +23,30 @@ bool has_number(int device, uint32_t partition, unsigned minor_number) {
 }  // namespace
 
 Binding::Binding(uint32_t number, uint64_t sequence, std::shared_ptr<const sys::LoopBinding> token,
-                 std::string backing_path)
+                 const sys::FileIdentity& file, std::string backing_path)
     : number_(number),
       sequence_(sequence),
       token_(std::move(token)),
+      file_(file),
       backing_path_(std::move(backing_path)) {}
 
-Result<std::shared_ptr<Binding>> Binding::of(uint32_t number, int device, std::string backing_path) {
+Result<std::shared_ptr<Binding>> Binding::of(uint32_t number, int device, const sys::FileIdentity& file,
+                                             std::string backing_path) {
   auto sequence = sys::disk_sequence(device);
   if (!sequence) return propagate(sequence);
   auto token = sys::LoopBinding::watch(number);
   if (!token) return fail(ENXIO, "loop{}: not bound", number);
   return std::shared_ptr<Binding>(new Binding(number, *sequence,
                                               std::make_shared<const sys::LoopBinding>(std::move(*token)),
-                                              std::move(backing_path)));
+                                              file, std::move(backing_path)));
 }
 
 std::shared_ptr<Binding> Binding::again(uint32_t number, uint64_t sequence,
                                         std::shared_ptr<const sys::LoopBinding> token,
-                                        std::string backing_path) {
+                                        const sys::FileIdentity& file, std::string backing_path) {
   if (!token->bound()) return nullptr;
-  return std::shared_ptr<Binding>(new Binding(number, sequence, std::move(token), std::move(backing_path)));
+  return std::shared_ptr<Binding>(
+      new Binding(number, sequence, std::move(token), file, std::move(backing_path)));
 }
 
 Result<uint64_t> Binding::current_sequence() const {

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "sys/file_identity.h"
 #include "sys/loop_device.h"
 
 namespace loopfs::kernel {
@@ -20,16 +21,19 @@ namespace loopfs::kernel {
 class Binding : public std::enable_shared_from_this<Binding> {
  public:
   // The device is bound now, and `device` is open on it. Errors: ENXIO it is not.
-  static Result<std::shared_ptr<Binding>> of(uint32_t number, int device, std::string backing_path);
+  static Result<std::shared_ptr<Binding>> of(uint32_t number, int device, const sys::FileIdentity& file,
+                                             std::string backing_path);
 
   // One that an earlier process had, without opening the device: nobody can open one that has been cleared and is
   // still open. Null: it has ended.
   static std::shared_ptr<Binding> again(uint32_t number, uint64_t sequence,
                                         std::shared_ptr<const sys::LoopBinding> token,
-                                        std::string backing_path);
+                                        const sys::FileIdentity& file, std::string backing_path);
 
   uint32_t number() const { return number_; }
   uint64_t sequence() const { return sequence_; }
+  // The file that it was bound to, and the path it had then.
+  const sys::FileIdentity& file() const { return file_; }
   const std::string& backing_path() const { return backing_path_; }
   const std::shared_ptr<const sys::LoopBinding>& token() const { return token_; }
   // None: no longer bound. These two ask nobody who could hang.
@@ -77,11 +81,12 @@ class Binding : public std::enable_shared_from_this<Binding> {
 
  private:
   Binding(uint32_t number, uint64_t sequence, std::shared_ptr<const sys::LoopBinding> token,
-          std::string backing_path);
+          const sys::FileIdentity& file, std::string backing_path);
 
   const uint32_t number_;
   const uint64_t sequence_;
   const std::shared_ptr<const sys::LoopBinding> token_;
+  const sys::FileIdentity file_;
   const std::string backing_path_;
   std::mutex mutex_;  // guards passes_
   std::condition_variable passed_;

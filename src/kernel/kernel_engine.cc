@@ -1,13 +1,13 @@
 #include "kernel/kernel_engine.h"
 
 #include <fcntl.h>
+#include <sys/sysmacros.h>
 
 #include <algorithm>
 
-#include "engine/device_numbers.h"
 #include "kernel/bind.h"
+#include "kernel/device_state.h"
 #include "kernel/node_handle.h"
-#include "kernel/partition_worker.h"
 #include "sys/loop_device.h"
 
 namespace loopfs::kernel {
@@ -15,13 +15,6 @@ namespace {
 
 using engine::DeviceState;
 using engine::NodeAttributes;
-
-// What stat(2) shows of a device that is free: a number that no kernel device has, so that nobody takes it for
-// the host's device of that number, in sysfs or elsewhere.
-dev_t number_while_free(const NodeId& id) {
-  if (id.kind == NodeId::Kind::kControl) return engine::device_number(id);
-  return makedev(7, DevicePool::kEndOfNumbers + id.device);
-}
 
 // NodeAttributes::binding. The number of a partition is part of it: deleted and made again, a partition may have
 // another, and its old one be that of a partition on somebody else's disk.
@@ -31,43 +24,16 @@ uint64_t binding_id(uint64_t sequence, unsigned minor_number) {
   return sequence << kMinorBits | minor_number;
 }
 
-DeviceState describe(uint32_t number, const std::shared_ptr<Binding>& binding) {
-  DeviceState state{.number = number, .device = number_while_free(NodeId::of_device(number))};
-  const auto facts = binding && binding->bound() ? sys::loop_facts(binding->number()) : std::nullopt;
-  if (!facts) return state;
-  state.device = makedev(7, binding->number());
-  state.bound = true;
-  state.read_only = facts->read_only;
-  state.autoclear = facts->autoclear;
-  state.partscan = facts->partscan;
-  state.direct_io = facts->direct_io;
-  state.size = facts->size;
-  state.offset = facts->offset;
-  state.sizelimit = facts->sizelimit;
-  state.logical_block_size = facts->logical_block_size;
-  state.physical_block_size = facts->physical_block_size;
-  state.io_minimum = facts->io_minimum;
-  state.io_optimal = facts->io_optimal;
-  state.discard_granularity = static_cast<uint32_t>(facts->discard_granularity);
-  state.rotational = facts->rotational;
-  state.read_ahead = facts->read_ahead;
-  state.disk_sequence = facts->disk_sequence;
-  state.backing_file = binding->backing_path();
-  for (const auto& [partition, part] : sys::loop_partitions(binding->number())) {
-    state.partitions.push_back({.number = partition,
-                                .device = part.device,
-                                .start = part.start,
-                                .size = part.size,
-                                .uuid = part.uuid,
-                                .label = part.label,
-                                .read_only = part.read_only});
-  }
-  return state;
-}
+// Of free devices: above those of the kernel, which counts from 1.
+constexpr uint64_t kFirstOwnSequence = uint64_t{1} << 48;
 
 }  // namespace
 
 KernelEngine::KernelEngine(Options options) : options_(std::move(options)), control_owner_(new_owner()) {}
+
+uint64_t KernelEngine::next_sequence() {
+  return kFirstOwnSequence + ++sequences_;
+}
 
 engine::NodeOwner KernelEngine::new_owner() const {
   engine::NodeOwner owner{options_.mode, options_.uid, options_.gid, {}};
@@ -95,6 +61,7 @@ void KernelEngine::refresh(Slot& slot) {
   options_.pool->give_back(slot.binding->number());
   tell("clear", slot.number, slot.binding->number());
   slot.binding.reset();
+  slot.sequence_while_free = next_sequence();
   std::erase_if(slot.owners, [](const auto& owner) { return owner.first != 0; });
 }
 
@@ -114,48 +81,6 @@ Slot* KernelEngine::find_settled(std::unique_lock<std::mutex>& lock, uint32_t nu
   return find(number);
 }
 
-DeviceRecord KernelEngine::record_of(const Slot& slot) const {
-  DeviceRecord record{.number = slot.number, .owners = slot.owners};
-  if (slot.binding) {
-    record.binding = BindingRecord{.kernel_device = slot.binding->number(),
-                                   .sequence = slot.binding->sequence(),
-                                   .backing_path = slot.binding->backing_path(),
-                                   .token = slot.binding->token()};
-  }
-  return record;
-}
-
-Result<DeviceRecord> KernelEngine::record_with(uint32_t number,
-                                               const std::optional<BindingRecord>& binding) const {
-  const auto found = slots_.find(number);
-  if (found == slots_.end()) return fail(ENXIO, "loop{}", number);
-  DeviceRecord record = record_of(found->second);
-  record.binding = binding;
-  return record;
-}
-
-Result<uint64_t> KernelEngine::announce(uint32_t number, const BindingRecord& binding) {
-  if (!options_.journal) return 0;
-  const std::lock_guard lock(mutex_);
-  const auto record = record_with(number, binding);
-  if (!record) return propagate(record);
-  return options_.journal->put_ahead(*record);
-}
-
-Result<void> KernelEngine::announced(uint64_t ticket) {
-  if (!options_.journal) return {};
-  return options_.journal->answer(ticket);
-}
-
-Result<void> KernelEngine::record(uint32_t number, const std::optional<BindingRecord>& binding) {
-  if (!options_.journal) return {};
-  const std::lock_guard lock(mutex_);
-  const auto record = record_with(number, binding);
-  if (!record) return propagate(record);
-  options_.journal->put_soon(*record);
-  return {};
-}
-
 Result<uint32_t> KernelEngine::make(std::optional<uint32_t> number) {
   if (ended_) return fail(ENXIO, "the instance has ended");
   const uint32_t most = options_.max.value_or(instance::kMostDevices);
@@ -165,7 +90,7 @@ Result<uint32_t> KernelEngine::make(std::optional<uint32_t> number) {
     while (slots_.contains(chosen) || options_.taken.contains(chosen)) ++chosen;
   }
   if (chosen >= instance::kMostDevices) return fail(ENOSPC, "loop{}", chosen);
-  Slot slot{.number = chosen};
+  Slot slot{.number = chosen, .sequence_while_free = next_sequence()};
   if (options_.charge) {
     auto charge = options_.charge();
     if (!charge) return propagate(charge);
@@ -276,6 +201,27 @@ std::map<uint32_t, std::shared_ptr<Binding>> KernelEngine::bindings() {
     devices[number] = slot.binding;
   }
   return devices;
+}
+
+std::vector<std::shared_ptr<Binding>> KernelEngine::bound_besides(uint32_t except) {
+  std::vector<std::shared_ptr<Binding>> bound;
+  for (auto& [number, binding] : bindings()) {
+    if (binding && number != except) bound.push_back(binding);
+  }
+  return bound;
+}
+
+bool KernelEngine::claimed(uint32_t number) {
+  const std::lock_guard lock(mutex_);
+  const Slot* slot = find(number);
+  return slot && slot->claimed;
+}
+
+Result<uint64_t> KernelEngine::sequence_while_free(uint32_t number) {
+  const std::lock_guard lock(mutex_);
+  const Slot* slot = find(number);
+  if (!slot) return fail(ENXIO, "loop{}", number);
+  return slot->sequence_while_free;
 }
 
 std::vector<NodeId> KernelEngine::nodes() {
@@ -389,40 +335,22 @@ Result<void> KernelEngine::admit(NodeId id, uint64_t binding, const Visitor& vis
 
 std::vector<DeviceState> KernelEngine::snapshot() {
   std::vector<DeviceState> states;
-  for (const auto& [number, binding] : bindings()) states.push_back(describe(number, binding));
+  const auto all = bindings();
+  std::map<uint32_t, uint64_t> free;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [number, slot] : slots_) free[number] = slot.sequence_while_free;
+  }
+  const auto node_of = [&](const sys::LoopName& name) -> std::optional<NodeId> {
+    for (const auto& [number, binding] : all) {
+      if (!binding || binding->number() != name.number) continue;
+      return name.partition == 0 ? NodeId::of_device(number) : NodeId::of_partition(number, name.partition);
+    }
+    return std::nullopt;
+  };
+  for (const auto& [number, binding] : all)
+    states.push_back(describe(number, binding, free[number], node_of));
   return states;
-}
-
-Result<void> KernelEngine::reread_partitions(uint32_t number, int device) {
-  const auto bound = binding(number);
-  if (!bound) return fail(ENXIO, "loop{}: not bound", number);
-  if (!bound->has_open(device)) return fail(EINVAL, "loop{}: another device", number);
-  if (auto read = sys::reread_partitions(device); !read) return read;
-  return find_partitions(*bound);
-}
-
-Result<void> KernelEngine::reread_partitions(uint32_t number, pid_t pid, int number_of_theirs, int hangup) {
-  const auto bound = binding(number);
-  if (!bound) return fail(ENXIO, "loop{}: not bound", number);
-  const auto sequence = bound->current_sequence();
-  if (!sequence) return propagate(sequence);
-  auto file = porter::ForeignFile::take_any(options_.strangers, pid, number_of_theirs);
-  if (!file) return propagate(file);
-  if (auto read = file->reread_partitions(*sequence, hangup); !read) return read;
-  return find_partitions(*bound);
-}
-
-Result<void> KernelEngine::find_partitions(const Binding& bound) const {
-  if (options_.partition_worker.empty()) return {};
-  return add_partitions(bound, options_.partition_worker);
-}
-
-Result<void> KernelEngine::edit_partition(uint32_t number, const sys::PartitionEdit& edit) {
-  const auto bound = binding(number);
-  if (!bound) return fail(ENXIO, "loop{}: not bound", number);
-  auto device = bound->open(0, O_RDONLY);
-  if (!device) return propagate(device);
-  return sys::edit_partition(device->get(), edit);
 }
 
 void KernelEngine::sweep() {
@@ -462,27 +390,6 @@ std::vector<KernelEngine::Remains> KernelEngine::end() {
     if (sequence) (void)porter::clear_device(*options_.strangers.porters, left.binding->number(), *sequence);
   }
   return remains;
-}
-
-void KernelEngine::restore(const std::vector<DeviceRecord>& records,
-                           const std::optional<engine::NodeOwner>& control,
-                           std::chrono::steady_clock::time_point deadline) {
-  const std::lock_guard lock(mutex_);
-  if (control) control_owner_ = *control;
-  for (const DeviceRecord& record : records) {
-    Slot slot{.number = record.number, .owners = record.owners};
-    if (options_.charge) slot.charge = options_.charge().value_or(nullptr);
-    if (record.binding) {
-      // One that is unbound by now the pool has found, too.
-      slot.binding = restore_binding(*record.binding, deadline);
-      if (slot.binding) options_.pool->adopt(slot.binding->number());
-      if (!slot.binding) std::erase_if(slot.owners, [](const auto& owner) { return owner.first != 0; });
-      // Not to be found again when the kernel device is somebody else's.
-      const bool other = !slot.binding || !record.binding->token;
-      if (other && options_.journal) (void)options_.journal->put(record_of(slot));
-    }
-    slots_[record.number] = std::move(slot);
-  }
 }
 
 }  // namespace loopfs::kernel

@@ -37,10 +37,11 @@ struct Slot {
   Charge charge;
   std::map<uint32_t, engine::NodeOwner> owners;  // by partition; 0: the device
   std::shared_ptr<Binding> binding;
-  unsigned openers = 0;      // open FUSE files of the node
-  bool claimed = false;      // one of them with O_EXCL
-  bool configuring = false;  // somebody is binding it
-  bool ending = false;       // when last looked at: will be unbound at its last close
+  uint64_t sequence_while_free = 0;  // what BLKGETDISKSEQ says of a free device
+  unsigned openers = 0;              // open FUSE files of the node
+  bool claimed = false;              // one of them with O_EXCL
+  bool configuring = false;          // somebody is binding it
+  bool ending = false;               // when last looked at: will be unbound at its last close
   std::chrono::steady_clock::time_point closing = {};  // until when a last close may be under way
 };
 
@@ -104,12 +105,21 @@ class KernelEngine final : public engine::Engine, public std::enable_shared_from
   void passed(pid_t tid) override { options_.watch->passed(tid); }
   std::vector<engine::DeviceState> snapshot() override;
 
-  // What the kernel wants CAP_SYS_ADMIN of the first user namespace for. Errors: ENXIO, and the kernel's.
-  // `device`: a descriptor of ours of the whole device; or descriptor `number_of_theirs` of process `pid`, on whose claim
-  // the kernel insists. `hangup`: as porter::Errand::ask.
+  // What the kernel wants CAP_SYS_ADMIN of the first user namespace for: device_calls.cc. Errors: ENXIO, and the kernel's.
+  // `device`: a descriptor of ours of the whole device.
   Result<void> reread_partitions(uint32_t number, int device);
-  Result<void> reread_partitions(uint32_t number, pid_t pid, int number_of_theirs, int hangup);
+  // A call that engine::IoctlRule::on_behalf() allows, on a descriptor of process `pid` of the device or of a partition: its
+  // claim and its mode are what the kernel goes by. `hangup`: as porter::Errand::ask. Errors: ENOTTY, EINVAL besides.
+  Result<void> ioctl(uint32_t number, const porter::DeviceIoctl& call, pid_t pid, int device_of_theirs,
+                     int hangup);
   Result<void> edit_partition(uint32_t number, const sys::PartitionEdit& edit);
+
+  // Devices that are bound, but for `except`.
+  std::vector<std::shared_ptr<Binding>> bound_besides(uint32_t except);
+  // Whether an open file of a device has it exclusively.
+  bool claimed(uint32_t number);
+  // BLKGETDISKSEQ of a free device. Errors: ENXIO.
+  Result<uint64_t> sequence_while_free(uint32_t number);
 
   // For handles.
   Result<int> add(int64_t number);
@@ -141,6 +151,7 @@ class KernelEngine final : public engine::Engine, public std::enable_shared_from
   Slot* find_settled(std::unique_lock<std::mutex>& lock, uint32_t number);
   Result<uint32_t> make(std::optional<uint32_t> number);
   engine::NodeOwner new_owner() const;
+  uint64_t next_sequence();
   DeviceRecord record_of(const Slot& slot) const;
   Result<DeviceRecord> record_with(uint32_t number, const std::optional<BindingRecord>& binding) const;
   // Where the kernel has no code for that.
@@ -153,6 +164,7 @@ class KernelEngine final : public engine::Engine, public std::enable_shared_from
   std::map<uint32_t, Slot> slots_;
   engine::NodeOwner control_owner_;
   bool ended_ = false;
+  uint64_t sequences_ = 0;
 };
 
 }  // namespace loopfs::kernel

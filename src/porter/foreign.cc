@@ -71,9 +71,10 @@ bool ForeignFile::is_behind(int device) {
   return errand_.ask({.act = Act::kIsBacking}, Errand::kPatience, {}, std::span(&device, 1)).has_value();
 }
 
-Result<void> ForeignFile::reread_partitions(uint64_t disk_sequence, int hangup) {
-  const auto reply =
-      errand_.ask({.act = Act::kReadPartitions, .value = disk_sequence}, kAsLongAsItTakes, {}, {}, hangup);
+Result<void> ForeignFile::ioctl(uint64_t disk_sequence, const DeviceIoctl& call, int hangup) {
+  const Order order{
+      .act = Act::kIoctl, .address = call.value, .value = disk_sequence, .command = call.command};
+  const auto reply = errand_.ask(order, kAsLongAsItTakes, call.bytes, {}, hangup);
   if (!reply) return propagate(reply);
   return {};
 }

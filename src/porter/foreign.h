@@ -22,6 +22,13 @@ struct Account {
   Result<Errand> begin() const;
 };
 
+// A call whose argument is a value, or bytes that are only read.
+struct DeviceIoctl {
+  unsigned command = 0;
+  uint64_t value = 0;
+  std::vector<std::byte> bytes;  // none: `value` is the argument
+};
+
 // A descriptor of a stranger's. It is never one of ours: a porter has it, which this class alone speaks to, and which may
 // hang in whatever is done with the file, its close(2) included, while we go on.
 class ForeignFile {
@@ -42,8 +49,9 @@ class ForeignFile {
   Result<void> change_to(int device);
   // Whether `device` is bound to it.
   bool is_behind(int device);
-  // BLKRRPART on it, if it is open on the disk with that sequence number. `hangup`: as Errand::ask.
-  Result<void> reread_partitions(uint64_t disk_sequence, int hangup);
+  // ioctl(2) on it, with the rights of root of the machine, if it is open on the disk with that sequence number, or on a
+  // partition of it. `hangup`: as Errand::ask. Errors: EINVAL another device; the kernel's.
+  Result<void> ioctl(uint64_t disk_sequence, const DeviceIoctl& call, int hangup);
 
  private:
   explicit ForeignFile(Errand errand) : errand_(std::move(errand)) {}

@@ -78,7 +78,7 @@ Result<Fd> judge(int file, const Order& order) {
   if (!S_ISREG(known.stx_mode)) return fail(EINVAL, "neither a regular file nor a block device");
   // Its server would be asked about it while it waits for us.
   if (makedev(known.stx_dev_major, known.stx_dev_minor) == order.instance)
-    return fail(EOPNOTSUPP, "a node of this instance that is not bound");
+    return fail(EINVAL, "a node of this instance that is not bound");
   struct statfs file_system = {};
   if (::fstatfs(file, &file_system) != 0) return errno_fail("fstatfs");
   // Its server could keep the kernel waiting in the middle of a write-back, and sync(2) on the host with it.
@@ -140,8 +140,8 @@ class Porter {
         return take_file(order);
       case Act::kTakeDescriptor:
         return take(order);
-      case Act::kReadPartitions:
-        return read_partitions(order);
+      case Act::kIoctl:
+        return ioctl(order, packet.bytes);
       case Act::kClear: {
         const auto device = sys::open_loop_device(static_cast<uint32_t>(order.number), 0, O_RDONLY);
         if (!device) return propagate(device);
@@ -182,7 +182,7 @@ class Porter {
     node_ = std::move(*node);
     struct stat status = {};
     if (::fstat(file(), &status) != 0) return errno_fail("fstat");
-    facts_ = {status.st_dev, status.st_ino};
+    facts_ = {status.st_dev, status.st_ino, (::fcntl(file(), F_GETFL) & O_ACCMODE) != O_RDONLY};
     return {};
   }
 
@@ -208,12 +208,17 @@ class Porter {
     return sys::configure_loop_device(device, config);
   }
 
-  Result<void> read_partitions(const Order& order) {
+  Result<void> ioctl(const Order& order, std::vector<std::byte>& bytes) {
     if (!given_.valid()) return fail(EPROTO, "no descriptor was taken");
-    const auto sequence = sys::disk_sequence(file());
+    struct statx known = {};
+    const bool block = ::statx(file(), "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &known) == 0 &&
+                       S_ISBLK(known.stx_mode);
+    const auto sequence = block ? sys::disk_sequence(file()) : fail(EINVAL, "not a block device");
     if (!sequence || *sequence != order.value)
       return fail(EINVAL, "descriptor {}: another device", order.number);
-    return sys::reread_partitions(file());
+    void* const argument = bytes.empty() ? reinterpret_cast<void*>(order.address) : bytes.data();
+    if (::ioctl(file(), order.command, argument) < 0) return errno_fail("ioctl {:#x}", order.command);
+    return {};
   }
 
   // Fds: the device, the user namespace that the mount's ids are of (none: those of the machine). Words: the type, the names

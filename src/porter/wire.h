@@ -22,7 +22,8 @@ enum class Act : uint32_t {
   kConfigure,       // the loop device that comes with the order is bound to the file that was taken
   kChangeFile,      // LOOP_CHANGE_FD of the device
   kIsBacking,       // whether the device is bound to the file
-  kReadPartitions,  // BLKRRPART on the descriptor, if it is of the disk with the sequence number `value`
+  kIoctl,  // `command` on the descriptor that was taken, if it is of the disk with the sequence number `value`, with
+           // `address` as its argument, or with the bytes that come with the order
   kClear,  // LOOP_CLR_FD of the host's loop device `number`, if its disk has the sequence number `value`
   kKeep,   // the descriptor that comes with the order, until it rests
   kMountFilesystem,    // of the device; the mount comes with the answer
@@ -35,6 +36,7 @@ struct Order {
   pid_t tid = 0;
   int32_t number = -1;
   uint64_t address = 0, size = 0, value = 0;
+  uint32_t command = 0;
   dev_t instance = 0;         // st_dev of the caller's own instance, which must not be asked
   bool fuse_backing = false;  // whether files of FUSE file systems may be bound
   loop_config config = {};
@@ -44,6 +46,7 @@ struct Order {
 struct FileFacts {
   dev_t device = 0;
   ino_t inode = 0;
+  bool writable = false;  // through the descriptor
 };
 
 struct Answer {

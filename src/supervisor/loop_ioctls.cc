@@ -1,16 +1,16 @@
 #include "supervisor/loop_ioctls.h"
 
 #include <fcntl.h>
+#include <linux/audit.h>
 #include <linux/blkpg.h>
 #include <linux/fs.h>
 #include <linux/loop.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
-#include <fstream>
-
 #include "sys/file_identity.h"
 #include "sys/pidfd.h"
+#include "sys/procfs.h"
 #include "sys/remote_memory.h"
 
 namespace loopfs::supervisor {
@@ -18,11 +18,6 @@ namespace {
 
 using sys::CallResult;
 using Answer = std::optional<CallResult>;
-
-constexpr unsigned long kTrapped[] = {LOOP_CONFIGURE,    LOOP_SET_FD,        LOOP_GET_STATUS,
-                                      LOOP_GET_STATUS64, LOOP_CTL_ADD,       LOOP_CTL_REMOVE,
-                                      LOOP_CTL_GET_FREE, BLKRRPART,          BLKPG,
-                                      LOOP_SET_CAPACITY, LOOP_SET_DIRECT_IO, LOOP_SET_BLOCK_SIZE};
 
 template <typename T>
 Result<T> read_argument(const Target& target, uint64_t address) {
@@ -39,23 +34,30 @@ Answer write_argument(const Target& target, uint64_t address, const T& value) {
   return CallResult(written ? 0 : EFAULT);
 }
 
-// Whether the caller's descriptor closes at execve(2); "flags:" in octal.
+// Whether the caller's descriptor closes at execve(2).
 bool closes_at_exec(pid_t tid, int fd) {
-  std::ifstream file(fmt::format("/proc/{}/fdinfo/{}", tid, fd));
-  for (std::string word; file >> word;) {
-    if (word != "flags:") continue;
-    file >> word;
-    return (std::strtoul(word.c_str(), nullptr, 8) & O_CLOEXEC) != 0;
-  }
-  return false;
+  return (sys::flags_of_fd(tid, fd).value_or(0) & O_CLOEXEC) != 0;
 }
 
-template <typename Info>
-Answer get_status(const Target& target, int device, unsigned long command, uint32_t number) {
-  Info info{};
-  if (::ioctl(device, command, &info) != 0) return CallResult(errno);
-  info.lo_number = static_cast<decltype(info.lo_number)>(number);
-  return write_argument(target, target.notification().arguments[2], info);
+// What is asked of a file of loopfsd's is for loopfsd to answer. Not even a duplicate is made of it: the close of that would
+// count as one of the caller's.
+bool is_block_device(pid_t tid, int fd) {
+  const std::string path = fmt::format("/proc/{}/fd/{}", tid, fd);
+  struct statx known = {};
+  return ::statx(AT_FDCWD, path.c_str(), AT_STATX_DONT_SYNC, STATX_TYPE, &known) == 0 &&
+         S_ISBLK(known.stx_mode);
+}
+
+bool is_of_device(const engine::IoctlRule& rule) {
+  return rule.command != LOOP_CTL_ADD && rule.command != LOOP_CTL_REMOVE && rule.command != LOOP_CTL_GET_FREE;
+}
+
+// Programs whose structures differ from ours: where one is passed, the kernel translates, and decides.
+bool has_other_structures(const sys::Notification& notification) {
+  const bool narrow =
+      notification.architecture == AUDIT_ARCH_I386 || notification.architecture == AUDIT_ARCH_ARM;
+  const auto command = static_cast<unsigned>(notification.arguments[1]);
+  return narrow && (command == LOOP_SET_STATUS || command == LOOP_GET_STATUS || command == BLKPG);
 }
 
 CallResult result_of(const Result<void>& result) {
@@ -73,13 +75,25 @@ struct LoopIoctls::Call {
   uint64_t argument = 0;
 };
 
-std::span<const unsigned long> trapped_loop_ioctls() {
-  return kTrapped;
+const std::vector<unsigned long>& trapped_loop_ioctls() {
+  static const std::vector<unsigned long> commands = [] {
+    std::vector<unsigned long> trapped;
+    for (const auto& rule : engine::ioctl_rules()) {
+      if (rule.supervised) trapped.push_back(rule.command);
+    }
+    return trapped;
+  }();
+  return commands;
 }
 
 Answer LoopIoctls::perform(const Target& target) const {
   const sys::Notification& notification = target.notification();
   const int number = static_cast<int>(notification.arguments[0]);
+  const auto* rule = engine::find_ioctl(static_cast<unsigned>(notification.arguments[1]));
+  if (!rule || has_other_structures(notification)) return std::nullopt;
+  const bool of_any_file =
+      rule->command == LOOP_CONFIGURE || rule->command == LOOP_SET_FD || !is_of_device(*rule);
+  if (!of_any_file && !is_block_device(notification.tid, number)) return std::nullopt;
   auto thread = sys::pidfd_of_thread(notification.tid);
   if (!thread || !target.valid()) return std::nullopt;
   auto file = sys::take_fd(thread->get(), number);
@@ -100,20 +114,13 @@ Answer LoopIoctls::perform(const Target& target) const {
     case LOOP_SET_FD:
       return configure(call);
     case LOOP_GET_STATUS:
-      if (!call.block) return std::nullopt;
-      return get_status<loop_info>(target, call.file.get(), LOOP_GET_STATUS, node->device);
+      return get_status<loop_info>(call);
     case LOOP_GET_STATUS64:
-      if (!call.block) return std::nullopt;
-      return get_status<loop_info64>(target, call.file.get(), LOOP_GET_STATUS64, node->device);
-    case BLKRRPART:
+      return get_status<loop_info64>(call);
     case BLKPG:
-      return partitions(call);
-    case LOOP_SET_CAPACITY:
-    case LOOP_SET_DIRECT_IO:
-    case LOOP_SET_BLOCK_SIZE:
-      return change(call);
+      return edit_partitions(call);
     default:
-      return control(call);
+      return rule->on_behalf() ? on_behalf(call, *rule) : control(call);
   }
 }
 
@@ -137,6 +144,10 @@ Answer LoopIoctls::configure(const Call& call) const {
   if (::ioctl(call.file.get(), LOOP_CONFIGURE, &config) != 0) return CallResult(errno);
   options_.changed();
   // From here on the device is bound; what fails leaves the caller with a descriptor that works as well.
+  // A claim, which nobody can see of a descriptor but by trying another one, lasts as long as the file that has it.
+  const Fd claim(
+      ::openat(options_.nodes, call.node.name().c_str(), O_RDONLY | O_NONBLOCK | O_EXCL | O_CLOEXEC));
+  if (!claim.valid() && errno == EBUSY) return CallResult(0);
   const int flags = ::fcntl(call.file.get(), F_GETFL);
   const Fd device(
       ::openat(options_.nodes, call.node.name().c_str(), (flags & (O_ACCMODE | O_DIRECT)) | O_CLOEXEC));
@@ -156,38 +167,61 @@ Answer LoopIoctls::control(const Call& call) const {
   return CallResult::of_value(result);
 }
 
-// What losetup(8) asks for on a descriptor that cannot write, which takes CAP_SYS_ADMIN: on one that can, it does not.
-Answer LoopIoctls::change(const Call& call) const {
-  const bool can_write = (::fcntl(call.file.get(), F_GETFL) & O_ACCMODE) != O_RDONLY;
-  if (!call.block || can_write || !call.target.may_administrate()) return std::nullopt;
-  const Fd device(::openat(options_.nodes, call.node.name().c_str(), O_RDWR | O_CLOEXEC));
-  if (!device.valid()) return std::nullopt;
-  return CallResult(::ioctl(device.get(), call.command, call.argument) == 0 ? 0 : errno);
+// The sandbox's number of the device, and of a device behind it what stat(2) shows of that in the sandbox.
+template <typename Info>
+Answer LoopIoctls::get_status(const Call& call) const {
+  if (!call.block) return std::nullopt;
+  if (call.argument == 0) return CallResult(EINVAL);
+  Info info{};
+  if (::ioctl(call.file.get(), call.command, &info) != 0) return CallResult(errno);
+  info.lo_number = static_cast<decltype(info.lo_number)>(call.node.device);
+  const auto behind = info.lo_rdevice != 0 ? options_.node_of_device(info.lo_rdevice) : std::nullopt;
+  struct stat status = {};
+  if (behind && ::fstatat(options_.nodes, behind->name().c_str(), &status, 0) == 0) {
+    info.lo_device = static_cast<decltype(info.lo_device)>(status.st_dev);
+    info.lo_inode = static_cast<decltype(info.lo_inode)>(status.st_ino);
+  }
+  return write_argument(call.target, call.argument, info);
 }
 
-Answer LoopIoctls::partitions(const Call& call) const {
-  // As the kernel has it: of the whole device only.
-  if (!call.block || call.node.kind != engine::NodeId::Kind::kDevice) return std::nullopt;
-  if (!call.target.may_administrate()) return std::nullopt;
-  CallResult result(0);
-  if (call.command == BLKRRPART) {
-    result = result_of(options_.reread_partitions(call.node.device, call.file.get()));
-  } else {
-    auto argument = read_argument<blkpg_ioctl_arg>(call.target, call.argument);
-    if (!argument) return CallResult(EFAULT);
-    auto partition = read_argument<blkpg_partition>(call.target, reinterpret_cast<uint64_t>(argument->data));
-    if (!partition) return CallResult(EFAULT);
-    if (argument->op < BLKPG_ADD_PARTITION || argument->op > BLKPG_RESIZE_PARTITION || partition->pno <= 0 ||
-        partition->start < 0 || partition->length < 0) {
-      return CallResult(EINVAL);
-    }
-    result = result_of(options_.edit_partition(call.node.device, {.operation = argument->op,
-                                                                  .number = partition->pno,
-                                                                  .start = partition->start,
-                                                                  .length = partition->length}));
+Answer LoopIoctls::on_behalf(const Call& call, const engine::IoctlRule& rule) const {
+  // A file that was opened before the device was bound is loopfsd's already.
+  if (!call.block) return std::nullopt;
+  const bool writer = (::fcntl(call.file.get(), F_GETFL) & O_ACCMODE) != O_RDONLY;
+  if (rule.right == engine::Right::kWriter && writer) return std::nullopt;
+  const pid_t tid = call.target.notification().tid;
+  if (!options_.may_administrate(tid) || !call.target.valid()) return std::nullopt;
+  std::vector<std::byte> bytes(rule.size);
+  if (!bytes.empty()) {
+    // As blkdev_bszset() has it; the others find the fault.
+    if (call.argument == 0 && call.command == BLKBSZSET) return CallResult(EINVAL);
+    const auto read = sys::read_memory(tid, call.argument, bytes);
+    if (!read || !call.target.valid()) return CallResult(EFAULT);
   }
+  const uint64_t value = rule.argument == engine::Argument::kValue ? call.argument : 0;
+  auto done = options_.ioctl(call.node.device, call.file.get(), call.command, value, bytes);
   options_.changed();
-  return result;
+  return result_of(done);
+}
+
+Answer LoopIoctls::edit_partitions(const Call& call) const {
+  if (!call.block) return std::nullopt;
+  if (!options_.may_administrate(call.target.notification().tid) || !call.target.valid()) return std::nullopt;
+  auto argument = read_argument<blkpg_ioctl_arg>(call.target, call.argument);
+  if (!argument) return CallResult(EFAULT);
+  auto partition = read_argument<blkpg_partition>(call.target, reinterpret_cast<uint64_t>(argument->data));
+  if (!partition) return CallResult(EFAULT);
+  if (call.node.kind != engine::NodeId::Kind::kDevice) return CallResult(EINVAL);
+  if (argument->op < BLKPG_ADD_PARTITION || argument->op > BLKPG_RESIZE_PARTITION || partition->pno <= 0 ||
+      partition->start < 0 || partition->length < 0) {
+    return CallResult(EINVAL);
+  }
+  auto done = options_.edit_partition(call.node.device, {.operation = argument->op,
+                                                         .number = partition->pno,
+                                                         .start = partition->start,
+                                                         .length = partition->length});
+  options_.changed();
+  return result_of(done);
 }
 
 }  // namespace loopfs::supervisor

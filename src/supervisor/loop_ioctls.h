@@ -6,14 +6,15 @@
 #include <optional>
 
 #include "engine/engine.h"
+#include "engine/ioctl_rules.h"
 #include "supervisor/target.h"
 #include "sys/loop_device.h"
 
 namespace loopfs::supervisor {
 
 // What the kernel's own device cannot do for a sandbox: a descriptor on which LOOP_CONFIGURE has succeeded becomes
-// the real block device in place; the status of a device has the sandbox's number; partitions can be read again
-// and edited. And links in /dev are there before the call that makes their node returns. Thread-safe; a call may
+// the real block device in place; the status of a device has the sandbox's numbers; what the kernel keeps from the root of a
+// user namespace is done by loopfsd (engine::IoctlRule). And links in /dev are there before the call that makes their node returns. Thread-safe; a call may
 // block as the kernel's would.
 class LoopIoctls {
  public:
@@ -22,7 +23,12 @@ class LoopIoctls {
     int nodes = -1;             // directory of the nodes; borrowed
     std::function<std::optional<engine::NodeId>(ino_t)> node_of_inode;
     std::function<void()> changed;  // nodes may have come or gone
-    std::function<Result<void>(uint32_t, int device)> reread_partitions;
+    std::function<std::optional<engine::NodeId>(dev_t)> node_of_device;
+    std::function<bool(pid_t)> may_administrate;  // CAP_SYS_ADMIN in the sandbox's user namespace
+    // On a descriptor of ours, by loopfsd. `bytes`: what the argument points to; none: it is `value`.
+    std::function<Result<void>(uint32_t, int fd, unsigned command, uint64_t value,
+                               std::span<const std::byte> bytes)>
+        ioctl;
     std::function<Result<void>(uint32_t, const sys::PartitionEdit&)> edit_partition;
   };
   explicit LoopIoctls(Options options) : options_(std::move(options)) {}
@@ -34,13 +40,15 @@ class LoopIoctls {
   struct Call;
   std::optional<sys::CallResult> configure(const Call& call) const;
   std::optional<sys::CallResult> control(const Call& call) const;
-  std::optional<sys::CallResult> partitions(const Call& call) const;
-  std::optional<sys::CallResult> change(const Call& call) const;
+  template <typename Info>
+  std::optional<sys::CallResult> get_status(const Call& call) const;
+  std::optional<sys::CallResult> edit_partitions(const Call& call) const;
+  std::optional<sys::CallResult> on_behalf(const Call& call, const engine::IoctlRule& rule) const;
 
   const Options options_;
 };
 
 // The commands that perform() is for.
-std::span<const unsigned long> trapped_loop_ioctls();
+const std::vector<unsigned long>& trapped_loop_ioctls();
 
 }  // namespace loopfs::supervisor

@@ -56,11 +56,6 @@ Result<std::vector<Fd>> Target::places() const {
   return fds;
 }
 
-bool Target::may_administrate() const {
-  const auto status = sys::status_of(notification_.tid);
-  return status && valid() && ((status->effective_capabilities >> CAP_SYS_ADMIN) & 1) != 0;
-}
-
 std::string Target::visible_path(const std::string& path) const {
   if (!path.starts_with("/proc/") && !path.starts_with("/dev/fd")) return path;
   // The last number of NSpid is the id in the caller's own pid namespace, which its /proc shows.

@@ -28,9 +28,6 @@ class Target {
   // Errors: EPERM if it may not mount there: no CAP_SYS_ADMIN in the user namespace that owns its mounts.
   Result<std::vector<Fd>> places() const;
 
-  // Whether it has CAP_SYS_ADMIN in its user namespace. False if it is gone.
-  bool may_administrate() const;
-
   // A path of the caller's as a process with another id has to write it.
   std::string visible_path(const std::string& path) const;
 

@@ -8,15 +8,13 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <sstream>
 #include <vector>
 
 #include "base/number.h"
 #include "sys/directory.h"
 #include "sys/mount_api.h"
-
-#ifndef BLKGETDISKSEQ
-#define BLKGETDISKSEQ _IOR(0x12, 128, __u64)  // linux/fs.h, 5.15
-#endif
+#include "sys/uapi.h"
 
 namespace loopfs::sys {
 namespace {
@@ -142,6 +140,24 @@ Result<void> edit_partition(int device, const PartitionEdit& edit) {
   return {};
 }
 
+IoStatistics loop_statistics(uint32_t number, uint32_t partition) {
+  std::string path = directory_of(number);
+  if (partition != 0) path += fmt::format("/loop{}p{}", number, partition);
+  std::istringstream line(read_line(path + "/stat").value_or(""));
+  IoStatistics statistics{};
+  for (uint64_t& counter : statistics) line >> counter;
+  return statistics;
+}
+
+std::string loop_backing_file(uint32_t number) {
+  const std::string path = directory_of(number) + "/loop/backing_file";
+  const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  char buffer[4096];
+  const ssize_t length = file.valid() ? ::read(file.get(), buffer, sizeof buffer) : -1;
+  // A newline of the kernel's; the name may have others.
+  return length > 0 ? std::string(buffer, static_cast<size_t>(length) - 1) : std::string();
+}
+
 std::optional<LoopFacts> loop_facts(uint32_t number) {
   const std::string directory = directory_of(number);
   const auto autoclear = read_line(directory + "/loop/autoclear");
@@ -202,8 +218,10 @@ std::optional<dev_t> loop_partition_device(uint32_t number, uint32_t partition) 
 std::optional<LoopName> loop_device_of(dev_t device) {
   const auto uevent = read_line(fmt::format("/sys/dev/block/{}:{}/uevent", major(device), minor(device)));
   if (!uevent) return std::nullopt;
-  const std::string text = uevent_value(*uevent, "DEVNAME");
-  std::string_view name = text;
+  return parse_loop_name(uevent_value(*uevent, "DEVNAME"));
+}
+
+std::optional<LoopName> parse_loop_name(std::string_view name) {
   if (!name.starts_with("loop")) return std::nullopt;
   name.remove_prefix(std::strlen("loop"));
   const size_t middle = std::min(name.find('p'), name.size());

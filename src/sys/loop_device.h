@@ -4,6 +4,7 @@
 #include <linux/loop.h>
 #include <sys/types.h>
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -65,6 +66,13 @@ struct PartitionEdit {
 };
 Result<void> edit_partition(int device, const PartitionEdit& edit);
 
+// Reads, sectors read, ...: the counters of Documentation/block/stat.rst, in their order.
+using IoStatistics = std::array<uint64_t, 17>;
+IoStatistics loop_statistics(uint32_t number, uint32_t partition);
+
+// The file's path as the kernel has it now, and " (deleted)" after it once it has no name; asks no file system.
+std::string loop_backing_file(uint32_t number);
+
 // What sysfs tells of a device, without asking its backing file's file system.
 struct LoopFacts {
   bool autoclear = false, partscan = false, direct_io = false, read_only = false;
@@ -96,6 +104,8 @@ struct LoopName {
   uint32_t number = 0, partition = 0;
 };
 std::optional<LoopName> loop_device_of(dev_t device);
+// "loop7", "loop7p1".
+std::optional<LoopName> parse_loop_name(std::string_view name);
 
 // The devices whose number is not below `first`, bound or not.
 std::vector<uint32_t> loop_devices_from(uint32_t first);

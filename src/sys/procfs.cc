@@ -183,13 +183,16 @@ Result<NamespaceId> namespace_id(int namespace_fd) {
   return NamespaceId{status.st_dev, status.st_ino};
 }
 
-Result<std::string> path_of_fd(pid_t tid, int fd) {
-  char path[64], target[PATH_MAX];
-  std::snprintf(path, sizeof path, "/proc/%d/fd/%d", tid, fd);
-  const ssize_t length = ::readlink(path, target, sizeof target);
+namespace {
+
+Result<std::string> read_link(const std::string& path) {
+  char target[PATH_MAX];
+  const ssize_t length = ::readlink(path.c_str(), target, sizeof target);
   if (length < 0) return errno_fail("readlink '{}'", path);
   return std::string(target, static_cast<size_t>(length));
 }
+
+}  // namespace
 
 Result<int> flags_of_fd(pid_t tid, int fd) {
   char path[64], buffer[1024];
@@ -200,6 +203,14 @@ Result<int> flags_of_fd(pid_t tid, int fd) {
   const auto field = status_field(*text, "flags:");
   if (!field || !set_number(*field, flags, 8)) return fail(EINVAL, "read '{}': no flags", path);
   return flags;
+}
+
+Result<std::string> path_of_fd(pid_t tid, int fd) {
+  return read_link(fmt::format("/proc/{}/fd/{}", tid, fd));
+}
+
+Result<std::string> path_of_own_fd(int fd) {
+  return read_link(fmt::format("/proc/self/fd/{}", fd));
 }
 
 }  // namespace loopfs::sys

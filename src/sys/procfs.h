@@ -69,6 +69,8 @@ Result<NamespaceId> namespace_id(int namespace_fd);
 // Where /proc/TID/fd/N leads: a path as the mount namespace of the file shows it, with " (deleted)" behind
 // it if it has been unlinked. Errors: ENOENT no such descriptor.
 Result<std::string> path_of_fd(pid_t tid, int fd);
+// The same of a descriptor of this process.
+Result<std::string> path_of_own_fd(int fd);
 
 // Of /proc/TID/fd/N: O_*, also O_CLOEXEC. Errors: ENOENT no such descriptor.
 Result<int> flags_of_fd(pid_t tid, int fd);

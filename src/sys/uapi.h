@@ -2,6 +2,8 @@
 #pragma once
 
 #include <fcntl.h>
+#include <linux/ioctl.h>
+#include <linux/types.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
@@ -19,6 +21,9 @@
 #endif
 #ifndef SECCOMP_IOCTL_NOTIF_SET_FLAGS
 #define SECCOMP_IOCTL_NOTIF_SET_FLAGS _IOW('!', 4, __u64)  // linux/seccomp.h, 6.6
+#endif
+#ifndef BLKGETDISKSEQ
+#define BLKGETDISKSEQ _IOR(0x12, 128, __u64)  // linux/fs.h, 5.15
 #endif
 #ifndef MQUEUE_MAGIC
 #define MQUEUE_MAGIC 0x19800202  // statfs: ipc/mqueue.c

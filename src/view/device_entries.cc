@@ -1,6 +1,7 @@
 #include "view/device_entries.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <sys/sysmacros.h>
 
 namespace loopfs::view {
@@ -22,11 +23,8 @@ std::string uevent(dev_t device, const std::string& name, const char* type, uint
                      name, type, sequence);
 }
 
-// Seventeen counters; the user engine's I/O does not go through the block layer that counts.
-std::string no_statistics() {
-  std::string line;
-  for (int i = 0; i < 17; ++i) line += i == 0 ? fmt::format("{:>8}", 0) : fmt::format(" {:>8}", 0);
-  return line + "\n";
+std::string counters(const sys::IoStatistics& statistics) {
+  return fmt::format("{:>8}\n", fmt::join(statistics, " "));
 }
 
 void add_queue(const engine::DeviceState& device, Entries& entries) {
@@ -115,7 +113,7 @@ void add_partition(const engine::DeviceState& device, const engine::PartitionSta
   add("ro", Entry::file(number(partition.read_only)));
   add("size", Entry::file(number(partition.size / kSector)));
   add("start", Entry::file(number(partition.start / kSector)));
-  add("stat", Entry::file(no_statistics()));
+  add("stat", Entry::file(counters(partition.statistics)));
   add("subsystem", Entry::link("../../../../../class/block"));
   add("uevent", Entry::file(event));
 }
@@ -142,7 +140,7 @@ Entries device_entries(const engine::DeviceState& device) {
   entries["ro"] = Entry::file(number(device.read_only));
   entries["size"] = Entry::file(number(device.size / kSector));
   entries["slaves"] = Entry::directory();
-  entries["stat"] = Entry::file(no_statistics());
+  entries["stat"] = Entry::file(counters(device.statistics));
   entries["subsystem"] = Entry::link("../../../../class/block");
   entries["uevent"] =
       Entry::file(uevent(device.device, fmt::format("loop{}", device.number), "disk", device.disk_sequence));

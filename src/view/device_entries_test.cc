@@ -15,6 +15,7 @@ engine::DeviceState bound_device() {
   device.size = 64 << 20;
   device.offset = 512;
   device.disk_sequence = 67;
+  device.statistics = {1, 0, 8, 3, 2, 0, 123456789, 4};
   device.backing_file = "/images/a.img";
   device.partitions = {{.number = 2,
                         .device = makedev(259, 0x80000 + 3 * 256 + 2),
@@ -33,6 +34,10 @@ TEST(DeviceEntries, ABoundDeviceHasALoopDirectoryAsSysfsWritesIt) {
   EXPECT_EQ(entries.at("loop/offset").text, "512\n");
   EXPECT_EQ(entries.at("loop/partscan").text, "1\n");
   EXPECT_EQ(entries.at("loop/autoclear").text, "0\n");
+  EXPECT_EQ(
+      entries.at("stat").text,
+      "       1        0        8        3        2        0 123456789        4        0        0        0"
+      "        0        0        0        0        0        0\n");
   EXPECT_EQ(entries.at("uevent").text, "MAJOR=7\nMINOR=3\nDEVNAME=loop3\nDEVTYPE=disk\nDISKSEQ=67\n");
   EXPECT_EQ(entries.at("subsystem"), Entry::link("../../../../class/block"));
 }

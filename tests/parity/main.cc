@@ -1,6 +1,7 @@
 // Prints what each case of one fixed list of calls gives: parity DIRECTORY FOLDER, where DIRECTORY has the
 // devices (/dev), or is "engine" for the engine without a mount, and FOLDER takes the backing files. With a
-// group's name, only that; with --clean, removes what an interrupted run has left.
+// group's name, only that; with --clean, removes what an interrupted run has left; with --old, a descriptor that was
+// opened before its device was bound is not the one that binds it.
 #include <cstdio>
 #include <cstring>
 
@@ -8,10 +9,12 @@
 
 int main(int argc, char** argv) {
   if (argc < 3) {
-    std::fprintf(stderr, "usage: parity DIRECTORY|engine FOLDER [GROUP|--clean]\n");
+    std::fprintf(stderr, "usage: parity DIRECTORY|engine FOLDER [GROUP|--clean|--old]\n");
     return 2;
   }
-  const auto port = std::strcmp(argv[1], "engine") == 0 ? parity::engine_port() : parity::path_port(argv[1]);
+  const bool keep_old = argc > 3 && std::strcmp(argv[3], "--old") == 0;
+  const auto port =
+      std::strcmp(argv[1], "engine") == 0 ? parity::engine_port() : parity::path_port(argv[1], keep_old);
   parity::Fixture fixture(*port, argv[2]);
   if (argc > 3 && std::strcmp(argv[3], "--clean") == 0) {
     fixture.end();
@@ -30,7 +33,7 @@ int main(int argc, char** argv) {
       {"table", parity::table_cases},
   };
   for (const auto& group : groups) {
-    if (argc > 3 && std::strcmp(argv[3], group.name) != 0) continue;
+    if (argc > 3 && !keep_old && std::strcmp(argv[3], group.name) != 0) continue;
     fixture.begin(group.name);
     group.run(fixture);
     fixture.end();

@@ -29,7 +29,8 @@ class Port {
 
 constexpr int kDeviceA = 77, kDeviceB = 78;  // nobody else uses these numbers
 
-std::unique_ptr<Port> path_port(const std::string& dev_directory);
+// `keep_old`: a descriptor that is open when its device is bound stays what it is, since another one binds it.
+std::unique_ptr<Port> path_port(const std::string& dev_directory, bool keep_old);
 std::unique_ptr<Port> engine_port();
 
 }  // namespace parity

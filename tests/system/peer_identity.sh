@@ -72,7 +72,7 @@ in_pause() {
 mkdir -m 0777 work
 at_once() { (cd work && rm -f executed && "$@"); }
 
-nothing="List nothing Limits ok SetLimit EPERM Mount EPERM MountFilesystem ENOENT EditPartition ENOENT RereadPartitions ENOENT"
+nothing="List nothing Limits ok SetLimit EPERM Mount EPERM MountFilesystem ENOENT EditPartition ENOENT Ioctl ENOENT"
 failures=
 expect() { # WHAT ANSWERS WANTED
   local got

@@ -48,7 +48,7 @@ def ask_all(connection, instance):
     tell("Mount")
     tell("MountFilesystem", instance=instance, device=0, partition=0, type="ext4", options="", attributes=0)
     tell("EditPartition", instance=instance, device=1, operation=2, partition=1, start=0, length=0)
-    tell("RereadPartitions", instance=instance, device=1, descriptor=0)
+    tell("Ioctl", instance=instance, device=1, descriptor=0, command=0x125F)
 
 
 def main():
