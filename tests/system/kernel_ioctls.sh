@@ -70,12 +70,49 @@ if os.fork() == 0:
 assert os.wait()[1] == 0, 'without CAP_SYS_ADMIN'
 P
 
+# What loopfsd is asked for, by whoever is root of the instance, about something else.
+cat >asked.py <<'P'
+import errno, json, os, socket, struct, sys
+BLKGETSIZE64, BLKFLSBUF, BLKBSZSET, BLKRASET, LOOP_CLR_FD, LOOP_CHANGE_FD = 0x80081272, 0x1261, 0x40081271, 0x1262, 0x4C01, 0x4C06
+connection = socket.socket(socket.AF_UNIX)
+connection.connect(sys.argv[1])
+def call(method, **parameters):
+    connection.sendall(json.dumps({'method': 'io.loopfs.Manager.' + method, 'parameters': parameters}).encode() + b'\0')
+    answer = b''
+    while not answer.endswith(b'\0'): answer += connection.recv(65536)
+    return json.loads(answer[:-1])
+instance = call('List')['parameters']['instances'][0]['id']
+def ioctl(command, descriptor, device=0, **more):
+    answer = call('Ioctl', instance=instance, device=device, descriptor=descriptor, command=command, **more)
+    if answer.get('error', '').endswith('InvalidParameter'): return 'parameter'
+    return errno.errorcode[answer['parameters']['errno']] if 'error' in answer else 'ok'
+own, other = os.open('/dev/loop0', os.O_RDONLY), os.open('/dev/loop1', os.O_RDONLY)
+size = list(struct.pack('i', 4096))
+assert ioctl(BLKFLSBUF, own) == 'ok'
+assert ioctl(BLKBSZSET, own, bytes=size) == 'ok'
+for command in BLKGETSIZE64, LOOP_CLR_FD, LOOP_CHANGE_FD, 0x5412, 0x12ff: assert ioctl(command, own) == 'ENOTTY', command
+for descriptor in other, os.open('a.img', os.O_RDWR), os.open('/dev/zero', os.O_RDONLY), os.open('/dev/loop-control', os.O_RDWR), \
+        os.open('/dev/loop2', os.O_RDWR), connection.fileno(): assert ioctl(BLKFLSBUF, descriptor) == 'EINVAL', descriptor
+assert ioctl(BLKFLSBUF, 4711) == 'EBADF'
+assert ioctl(BLKFLSBUF, other, device=1) == 'ok'
+assert ioctl(BLKFLSBUF, own, device=2) == 'ENXIO' and ioctl(BLKFLSBUF, own, device=4000) == 'ENXIO'
+for wrong in [], size[:3], size + [0], size * 1000: assert ioctl(BLKBSZSET, own, bytes=wrong) == 'EINVAL', wrong
+assert ioctl(BLKFLSBUF, own, bytes=size) == 'EINVAL'
+assert ioctl(BLKRASET, own, value=(1 << 18) + 1) == 'EINVAL'
+for wrong in 'text', [256, 0, 0, 0], [-1, 0, 0, 0], ['a']: assert ioctl(BLKBSZSET, own, bytes=wrong) == 'parameter', wrong
+P
+
 cat >in.sh <<'IN'
 set -eu
 cd "$1"
 truncate -s 320M a.img
 losetup -P /dev/loop0 a.img
 python3 ../calls.py /dev/loop0
+truncate -s 1M b.img
+losetup /dev/loop1 b.img
+python3 -c 'import fcntl, os; fcntl.ioctl(os.open("/dev/loop-control", os.O_RDWR), 0x4C80, 2)'
+python3 ../asked.py "$SOCKET"
+losetup -d /dev/loop1
 printf 'label: gpt\nsize=8M\n' | sfdisk -q /dev/loop0
 python3 - <<'P'
 import fcntl, os, struct
@@ -99,7 +136,7 @@ IN
 run_as() { # USER
   local folder=$PWD/$1
   install -d -o "$1" "$folder"
-  timeout --kill-after=5 120 setpriv --reuid="$1" --regid="$(id -g "$1")" --clear-groups env HOME="$folder" \
+  timeout --kill-after=5 120 setpriv --reuid="$1" --regid="$(id -g "$1")" --clear-groups env HOME="$folder" SOCKET="$SOCKET" \
     "$LOOPFS" run --engine kernel --socket "$SOCKET" -- bash "$PWD/in.sh" "$folder"
 }
 chmod 0755 .
