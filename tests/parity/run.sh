@@ -48,21 +48,22 @@ in_a_sandbox old --engine kernel --socket "$SOCKET" -- --old
 
 # Which has code for partition tables of its own, or not; loopfs always has.
 has_tables() { [ -z "${kernel[table/unsupported]:-}" ]; }
-# table_lines FROM-TO: of docs/differences.md
+# The tables of docs/differences.md.
 user_table() { sed '/^# The kernel engine/,$d' "$DIFFERENCES" | grep '^| `'; }
 kernel_table() { sed '1,/^## Calls on the kernel engine/d' "$DIFFERENCES" | grep '^| `'; }
 status=0
 
-# compare TABLE COLUMNS: `kernel` with `ours` and, if there are four columns, `old`. All but the last column of a table are
+# compare NAME COLUMNS <TABLE: `kernel` with `ours` and, if there are four columns, `old`. All but the last column of a table are
 # patterns as in sh; "=" is what the kernel has.
 compare() {
-  local table=$1 columns=$2 patterns=() theirs=() news=() olds=() used=() line case i k l o listed
+  local name=$1 columns=$2 patterns=() theirs=() news=() olds=() used=() line prior rest case i k l o listed
   while IFS= read -r line; do
     IFS='|' read -r _ pattern their new rest <<<"$line"
-    [ "$columns" = 3 ] && prior=$new || IFS='|' read -r prior _ <<<"$rest"
+    prior=$new
+    [ "$columns" = 3 ] || IFS='|' read -r prior _ <<<"$rest"
     patterns+=("$(in_code "$pattern")") theirs+=("$(in_code "$their")") news+=("$(in_code "$new")")
     olds+=("$(in_code "$prior")") used+=(0)
-  done < <("$table")
+  done
   matches() { # VALUE PATTERN KERNEL
     # shellcheck disable=SC2053 # they are patterns
     if [ "$2" = "=" ]; then [ "$1" = "$3" ]; else [[ $1 == $2 ]]; fi
@@ -79,12 +80,12 @@ compare() {
         break
       fi
     done
-    [ "$listed" = yes ] || { printf 'NOT LISTED: %s\n  kernel: %s\n  loopfs: %s\n  old:    %s\n' "$case" "$k" "$l" "$o"; status=1; }
+    [ "$listed" = yes ] || { printf 'NOT LISTED: %s\n  kernel: %s\n  loopfs: %s\n  old descriptor: %s\n' "$case" "$k" "$l" "$o"; status=1; }
   done < <(printf '%s\n' "${!kernel[@]}" "${!ours[@]}" "${!old[@]}" | sort -u)
   for i in "${!patterns[@]}"; do
     [ "${used[i]}" = 1 ] || { printf 'LISTED, BUT DOES NOT OCCUR: %s\n' "${patterns[i]}"; status=1; }
   done
-  echo "$table: ${#kernel[@]} cases on the kernel, ${#ours[@]} on loopfs"
+  echo "$name: ${#kernel[@]} cases on the kernel, ${#ours[@]} on loopfs"
 }
 in_code() { local text=${1#*\`}; echo "${text%\`*}"; }
 without_tables() {
@@ -97,7 +98,7 @@ without_tables() {
 read_results kernel.txt kernel
 read_results user.txt ours
 without_tables
-compare user_table 3
+compare "user engine" 3 < <(user_table)
 
 # What nobody asked for: direct I/O, where the file can.
 sed -i -E 's/flags=0x1([0-9a-f])/flags=0x\1/g' kernel.txt new.txt old.txt
@@ -106,5 +107,5 @@ read_results kernel.txt kernel
 read_results new.txt ours
 read_results old.txt old
 without_tables
-compare kernel_table 4
+compare "kernel engine" 4 < <(kernel_table)
 exit $status
