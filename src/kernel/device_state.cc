@@ -12,7 +12,7 @@ namespace {
 // A device behind the device is open by the machine's node of it, whose name says nothing to the owner.
 std::string backing_file(const Binding& binding,
                          const std::function<std::optional<engine::NodeId>(const sys::LoopName&)>& node_of) {
-  const std::string path = sys::loop_backing_file(binding.number());
+  std::string path = sys::loop_backing_file(binding.number());
   std::string_view name = path;
   if (name.starts_with("/dev/")) name.remove_prefix(4);
   if (!name.starts_with('/')) return path.empty() ? binding.backing_path() : path;
