@@ -100,12 +100,10 @@ class Run {
     calls_ = std::make_unique<client::ManagerClient>(options_.socket);
     Fd nodes(::fcntl(sandbox_->dev_directory(), F_DUPFD_CLOEXEC, 0));
     if (!nodes.valid()) return errno_fail("duplicate a descriptor");
-    auto engine = client::DaemonEngine::create(
-        {.client = manager_.get(), .instance = sandbox_->instance_id(), .nodes = std::move(nodes)});
-    if (!engine) return propagate(engine);
-    daemon_engine_ = engine->get();
-    engine_ = std::move(*engine);
-    daemon_engine_->start();
+    auto engine = std::make_unique<client::DaemonEngine>(client::DaemonEngine::Options{
+        .client = manager_.get(), .instance = sandbox_->instance_id(), .nodes = std::move(nodes)});
+    daemon_engine_ = engine.get();
+    engine_ = std::move(engine);
     return {};
   }
 
@@ -213,8 +211,8 @@ class Run {
           if (!inode) return std::nullopt;
           return inode->node;
         },
-        .changed = [engine = daemon_engine_] { engine->refresh(); },
         .node_of_device = [engine = daemon_engine_](dev_t device) { return engine->node_of_device(device); },
+        .start_of_partition = [engine = daemon_engine_](auto node) { return engine->start_of(node); },
         .may_administrate =
             [owner = sandbox_->user_namespace()](pid_t tid) { return sys::has_sys_admin_over(owner, tid); },
         .ioctl =

@@ -1,8 +1,6 @@
 #include "client/daemon_engine.h"
 
 #include <fcntl.h>
-#include <poll.h>
-#include <sys/eventfd.h>
 
 #include <algorithm>
 
@@ -12,8 +10,6 @@ namespace loopfs::client {
 namespace {
 
 using engine::NodeId;
-
-constexpr int kPause = 200;  // ms, before the daemon is asked again
 
 class NodeHold final : public engine::MountHold {
  public:
@@ -36,54 +32,6 @@ class NodeHold final : public engine::MountHold {
 
 }  // namespace
 
-DaemonEngine::DaemonEngine(Options options, Fd stop) : options_(std::move(options)), stop_(std::move(stop)) {}
-
-Result<std::unique_ptr<DaemonEngine>> DaemonEngine::create(Options options) {
-  Fd stop(::eventfd(0, EFD_CLOEXEC));
-  if (!stop.valid()) return errno_fail("eventfd");
-  return std::unique_ptr<DaemonEngine>(new DaemonEngine(std::move(options), std::move(stop)));
-}
-
-DaemonEngine::~DaemonEngine() {
-  ::eventfd_write(stop_.get(), 1);
-  if (follower_.joinable()) follower_.join();
-}
-
-void DaemonEngine::start() {
-  refresh();
-  follower_ = std::thread([this] {
-    pollfd wait{stop_.get(), POLLIN, 0};
-    do {
-      (void)options_.client->follow(options_.instance, stop_.get(), [this] {
-        refresh();
-        return true;
-      });
-    } while (::poll(&wait, 1, kPause) == 0);  // the daemon was replaced, or is being started
-  });
-}
-
-void DaemonEngine::refresh() {
-  const std::lock_guard lock(mutex_);
-  auto devices = options_.client->devices(options_.instance);
-  if (!devices) return;
-  std::set<NodeId> now{NodeId::control()};
-  for (const auto& device : *devices) {
-    now.insert(NodeId::of_device(device.number));
-    for (const auto& partition : device.partitions) {
-      now.insert(NodeId::of_partition(device.number, partition.number));
-    }
-  }
-  for (const NodeId& node : known_) {
-    if (now.contains(node)) continue;
-    for (engine::Observer* observer : observers_) observer->node_removed(node);
-  }
-  for (const NodeId& node : now) {
-    if (known_.contains(node)) continue;
-    for (engine::Observer* observer : observers_) observer->node_added(node);
-  }
-  known_ = std::move(now);
-}
-
 std::vector<NodeId> DaemonEngine::nodes() {
   std::vector<NodeId> nodes{NodeId::control()};
   for (const auto& device : snapshot()) {
@@ -103,6 +51,14 @@ std::optional<NodeId> DaemonEngine::node_of_device(dev_t wanted) {
     }
   }
   return std::nullopt;
+}
+
+std::optional<uint64_t> DaemonEngine::start_of(NodeId id) {
+  const auto device = id.kind == NodeId::Kind::kPartition ? state(id.device) : std::nullopt;
+  if (!device) return std::nullopt;
+  const auto found =
+      std::ranges::find(device->partitions, id.partition, &engine::PartitionState::number);
+  return found != device->partitions.end() ? std::optional(found->start) : std::nullopt;
 }
 
 std::vector<engine::DeviceState> DaemonEngine::snapshot() {

@@ -1,11 +1,7 @@
-// An instance of loopfsd, as views, links and a supervisor in another process see it.
+// An instance of loopfsd, as views and a supervisor in another process see it.
 #pragma once
 
-#include <map>
 #include <memory>
-#include <mutex>
-#include <set>
-#include <thread>
 #include <vector>
 
 #include "client/manager_client.h"
@@ -13,8 +9,7 @@
 namespace loopfs::client {
 
 // Nothing is served here: the instance's nodes are the daemon's, and its devices the kernel's. Thread-safe.
-// Observers hear of nodes when refresh() notices them: on the caller's thread, or on one that follows the
-// daemon's events.
+// Observers hear nothing.
 class DaemonEngine final : public engine::Engine {
  public:
   struct Options {
@@ -22,16 +17,15 @@ class DaemonEngine final : public engine::Engine {
     uint64_t instance = 0;
     Fd nodes;  // the directory with the instance's nodes, as the sandbox has it
   };
-  static Result<std::unique_ptr<DaemonEngine>> create(Options options);
-  ~DaemonEngine() override;
-
-  void start();
-  void refresh();
+  explicit DaemonEngine(Options options) : options_(std::move(options)) {}
 
   // The node whose st_rdev this is.
   std::optional<engine::NodeId> node_of_device(dev_t device) override;
 
-  void add_observer(engine::Observer* observer) override { observers_.push_back(observer); }
+  // Bytes from the start of its device. None: it is no partition.
+  std::optional<uint64_t> start_of(engine::NodeId id);
+
+  void add_observer(engine::Observer*) override {}
   std::vector<engine::NodeId> nodes() override;
   std::optional<engine::NodeAttributes> attributes(engine::NodeId id) override;
   Result<void> change_attributes(engine::NodeId id, const engine::AttributeChange& change) override;
@@ -42,14 +36,7 @@ class DaemonEngine final : public engine::Engine {
   Result<std::unique_ptr<engine::MountHold>> hold_for_mount(engine::NodeId id, bool write) override;
 
  private:
-  DaemonEngine(Options options, Fd stop);
-
   const Options options_;
-  const Fd stop_;  // eventfd
-  std::vector<engine::Observer*> observers_;
-  std::mutex mutex_;  // of refresh(): changes are told in their order
-  std::set<engine::NodeId> known_;
-  std::thread follower_;
 };
 
 }  // namespace loopfs::client

@@ -1,11 +1,8 @@
 #include "client/manager_client.h"
 
-#include <poll.h>
-#include <sys/socket.h>
 #include <sys/sysmacros.h>
 
 #include <nlohmann/json.hpp>
-#include <thread>
 
 #include "sys/loop_names.h"
 
@@ -181,26 +178,6 @@ Result<void> ManagerClient::edit_partition(uint64_t instance, uint32_t device,
                     false);
   if (!reply) return propagate(reply);
   return {};
-}
-
-Result<void> ManagerClient::follow(uint64_t instance, int stop, const std::function<bool()>& on_event) {
-  auto client = varlink::Client::connect(socket_);
-  if (!client) return propagate(client);
-  // The client waits for the daemon alone: whoever wants it to stop ends the connection.
-  std::thread watch([stop, socket = client->socket_fd()] {
-    pollfd waits[] = {{stop, POLLIN, 0}, {socket, POLLRDHUP, 0}};
-    while (::poll(waits, 2, -1) < 0) {
-    }
-    ::shutdown(socket, SHUT_RDWR);
-  });
-  auto followed =
-      client->call_more("io.loopfs.Manager.Events", Json::object(), [&](const varlink::Reply& reply) {
-        const auto of = reading([&] { return reply.parameters.at("instance").get<uint64_t>(); });
-        return !of || *of != instance || on_event();
-      });
-  ::shutdown(client->socket_fd(), SHUT_RDWR);
-  watch.join();
-  return followed;
 }
 
 }  // namespace loopfs::client

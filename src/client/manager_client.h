@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -63,10 +62,6 @@ class ManagerClient {
   // `bytes`: what the argument points to; none: it is `value`.
   Result<void> ioctl(uint64_t instance, uint32_t device, int fd, const DeviceIoctl& wanted);
   Result<void> edit_partition(uint64_t instance, uint32_t device, const sys::PartitionEdit& edit);
-
-  // Calls `on_event` at each change of the instance, on a connection of its own, until that returns false or
-  // `stop` becomes readable. Errors: those of the connection.
-  Result<void> follow(uint64_t instance, int stop, const std::function<bool()>& on_event);
 
  private:
   // `again`: the call may be made once more if the daemon is replaced while it is at it.

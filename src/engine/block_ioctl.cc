@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 
+#include "engine/geometry.h"
 #include "engine/ioctl_rules.h"
 #include "engine/user_memory.h"
 #include "sys/uapi.h"
@@ -140,8 +141,26 @@ Result<int> get_sequence(const Call& call) {
   return call.put(sequence);
 }
 
-Result<int> no_geometry(const Call& call) {
-  return fail(call.request.argument == 0 ? EINVAL : ENOTTY, "HDIO_GETGEO");
+// struct hd_geometry of a 32-bit program.
+struct CompatGeometry {
+  unsigned char heads, sectors;
+  uint16_t cylinders;
+  uint32_t start;
+};
+
+Result<int> get_geometry(const Call& call) {
+  if (call.request.argument == 0) return fail(EINVAL, "HDIO_GETGEO");
+  const uint32_t partition = call.handle.partition();
+  if (partition == 0) return fail(ENOTTY, "HDIO_GETGEO");
+  uint64_t start;
+  {
+    const auto lock = call.lock();
+    start = call.device().start(partition);
+  }
+  const hd_geometry geometry = geometry_of(start, size_of(call));
+  if (!call.request.compat) return call.put(geometry);
+  return call.put(CompatGeometry{geometry.heads, geometry.sectors, geometry.cylinders,
+                                 static_cast<uint32_t>(geometry.start)});
 }
 
 Result<int> no_zones(const Call&) {
@@ -308,7 +327,7 @@ constexpr Entry kEntries[] = {
     {BLKFRASET, set_read_ahead},
     {BLKROTATIONAL, get_rotational},
     {BLKGETDISKSEQ, get_sequence},
-    {HDIO_GETGEO, no_geometry},
+    {HDIO_GETGEO, get_geometry},
     {BLKGETZONESZ, get_zero},
     {BLKGETNRZONES, get_zero},
     {BLKREPORTZONE, no_zones},

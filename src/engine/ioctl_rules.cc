@@ -21,9 +21,9 @@ constexpr uint64_t kMostReadAhead = 1 << 18;  // sectors
 // As drivers/block/loop.c and block/ioctl.c have it.
 constexpr IoctlRule kRules[] = {
     // Of loop-control.
-    {LOOP_CTL_ADD, kAnyone, kFreeToo, kSupervised},
-    {LOOP_CTL_REMOVE, kAnyone, kFreeToo, kSupervised},
-    {LOOP_CTL_GET_FREE, kAnyone, kFreeToo, kSupervised},
+    {LOOP_CTL_ADD, kAnyone, kFreeToo},
+    {LOOP_CTL_REMOVE, kAnyone, kFreeToo},
+    {LOOP_CTL_GET_FREE, kAnyone, kFreeToo},
     // Of loop devices.
     {LOOP_CONFIGURE, kAnyone, kFreeToo, kSupervised},
     {LOOP_SET_FD, kAnyone, kFreeToo, kSupervised},
@@ -54,7 +54,7 @@ constexpr IoctlRule kRules[] = {
     {BLKFRAGET, kAnyone, kFreeToo},
     {BLKROTATIONAL, kAnyone, kFreeToo},
     {BLKGETDISKSEQ, kAnyone, kFreeToo},
-    {HDIO_GETGEO, kAnyone, kFreeToo},
+    {HDIO_GETGEO, kAnyone, kFreeToo, kSupervised},
     {BLKGETZONESZ, kAnyone, kFreeToo},
     {BLKGETNRZONES, kAnyone, kFreeToo},
     {BLKREPORTZONE, kAnyone, kFreeToo},

@@ -8,6 +8,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
+#include "engine/geometry.h"
 #include "sys/file_identity.h"
 #include "sys/pidfd.h"
 #include "sys/procfs.h"
@@ -48,16 +49,12 @@ bool is_block_device(pid_t tid, int fd) {
          S_ISBLK(known.stx_mode);
 }
 
-bool is_of_device(const engine::IoctlRule& rule) {
-  return rule.command != LOOP_CTL_ADD && rule.command != LOOP_CTL_REMOVE && rule.command != LOOP_CTL_GET_FREE;
-}
-
 // Programs whose structures differ from ours: where one is passed, the kernel translates, and decides.
 bool has_other_structures(const sys::Notification& notification) {
   const bool narrow =
       notification.architecture == AUDIT_ARCH_I386 || notification.architecture == AUDIT_ARCH_ARM;
   const auto command = static_cast<unsigned>(notification.arguments[1]);
-  return narrow && (command == LOOP_SET_STATUS || command == LOOP_GET_STATUS || command == BLKPG);
+  return narrow && (command == LOOP_SET_STATUS || command == LOOP_GET_STATUS || command == BLKPG || command == HDIO_GETGEO);
 }
 
 CallResult result_of(const Result<void>& result) {
@@ -91,8 +88,7 @@ Answer LoopIoctls::perform(const Target& target) const {
   const int number = static_cast<int>(notification.arguments[0]);
   const auto* rule = engine::find_ioctl(static_cast<unsigned>(notification.arguments[1]));
   if (!rule || has_other_structures(notification)) return std::nullopt;
-  const bool of_any_file =
-      rule->command == LOOP_CONFIGURE || rule->command == LOOP_SET_FD || !is_of_device(*rule);
+  const bool of_any_file = rule->command == LOOP_CONFIGURE || rule->command == LOOP_SET_FD;
   if (!of_any_file && !is_block_device(notification.tid, number)) return std::nullopt;
   auto thread = sys::pidfd_of_thread(notification.tid);
   if (!thread || !target.valid()) return std::nullopt;
@@ -119,8 +115,10 @@ Answer LoopIoctls::perform(const Target& target) const {
       return get_status<loop_info64>(call);
     case BLKPG:
       return edit_partitions(call);
+    case HDIO_GETGEO:
+      return get_geometry(call);
     default:
-      return rule->on_behalf() ? on_behalf(call, *rule) : control(call);
+      return rule->on_behalf() ? on_behalf(call, *rule) : std::nullopt;
   }
 }
 
@@ -142,7 +140,6 @@ Answer LoopIoctls::configure(const Call& call) const {
   if (!backing) return CallResult(EBADF);
   config.fd = static_cast<uint32_t>(backing->get());
   if (::ioctl(call.file.get(), LOOP_CONFIGURE, &config) != 0) return CallResult(errno);
-  options_.changed();
   // From here on the device is bound; what fails leaves the caller with a descriptor that works as well.
   // A claim, which nobody can see of a descriptor but by trying another one, lasts as long as the file that has it.
   const Fd claim(
@@ -159,12 +156,13 @@ Answer LoopIoctls::configure(const Call& call) const {
   return CallResult(0);
 }
 
-Answer LoopIoctls::control(const Call& call) const {
-  if (call.node.kind != engine::NodeId::Kind::kControl) return std::nullopt;
-  const int result = ::ioctl(call.file.get(), call.command, call.argument);
-  if (result < 0) return CallResult(errno);
-  options_.changed();
-  return CallResult::of_value(result);
+// What tools take for granted of a device that has no geometry, and where the partition starts.
+Answer LoopIoctls::get_geometry(const Call& call) const {
+  const uint64_t start = call.block ? options_.start_of_partition(call.node).value_or(0) : 0;
+  if (start == 0 || call.argument == 0) return std::nullopt;
+  const auto size = sys::size_of_block_device(call.file.get());
+  if (!size) return std::nullopt;
+  return write_argument(call.target, call.argument, engine::geometry_of(start, *size));
 }
 
 // The sandbox's number of the device, and of a device behind it what stat(2) shows of that in the sandbox.
@@ -200,7 +198,6 @@ Answer LoopIoctls::on_behalf(const Call& call, const engine::IoctlRule& rule) co
   }
   const uint64_t value = rule.argument == engine::Argument::kValue ? call.argument : 0;
   auto done = options_.ioctl(call.node.device, call.file.get(), call.command, value, bytes);
-  options_.changed();
   return result_of(done);
 }
 
@@ -220,7 +217,6 @@ Answer LoopIoctls::edit_partitions(const Call& call) const {
                                                          .number = partition->pno,
                                                          .start = partition->start,
                                                          .length = partition->length});
-  options_.changed();
   return result_of(done);
 }
 

@@ -22,8 +22,8 @@ class LoopIoctls {
     dev_t instance_device = 0;  // st_dev of the nodes
     int nodes = -1;             // directory of the nodes; borrowed
     std::function<std::optional<engine::NodeId>(ino_t)> node_of_inode;
-    std::function<void()> changed;  // nodes may have come or gone
     std::function<std::optional<engine::NodeId>(dev_t)> node_of_device;
+    std::function<std::optional<uint64_t>(engine::NodeId)> start_of_partition;  // bytes; none: it is none
     std::function<bool(pid_t)> may_administrate;  // CAP_SYS_ADMIN in the sandbox's user namespace
     // On a descriptor of ours, by loopfsd. `bytes`: what the argument points to; none: it is `value`.
     std::function<Result<void>(uint32_t, int fd, unsigned command, uint64_t value,
@@ -39,7 +39,7 @@ class LoopIoctls {
  private:
   struct Call;
   std::optional<sys::CallResult> configure(const Call& call) const;
-  std::optional<sys::CallResult> control(const Call& call) const;
+  std::optional<sys::CallResult> get_geometry(const Call& call) const;
   template <typename Info>
   std::optional<sys::CallResult> get_status(const Call& call) const;
   std::optional<sys::CallResult> edit_partitions(const Call& call) const;
