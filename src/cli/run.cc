@@ -83,7 +83,7 @@ class Run {
   }
 
   Result<Fd> install_filter() const {
-    return supervisor::install_filter({.loop_ioctls = uses_daemon(), .node_stat = !uses_daemon()});
+    return supervisor::install_filter({.loop_ioctls = uses_daemon(), .node_calls = !uses_daemon()});
   }
 
   bool uses_daemon() const { return options_.engine == "kernel"; }
@@ -157,16 +157,16 @@ class Run {
                                                 .report = [this](const std::string& line) { tell(line); },
                                                 .kernel_mounts = kernel_mounts(),
                                                 .ioctls = loop_ioctls(),
-                                                .node_stat = node_stat()});
+                                                .node_calls = node_calls()});
     if (!made) return propagate(made);
     supervisor_ = std::move(*made);
     supervisor_->start();
     return open_window();
   }  // NOLINT(clang-analyzer-cplusplus.NewDeleteLeaks): it loses sight of the moved ioctls
 
-  std::optional<supervisor::NodeStat> node_stat() const {
+  std::optional<supervisor::NodeCalls> node_calls() const {
     if (uses_daemon()) return std::nullopt;
-    return supervisor::NodeStat(engine_.get(), sandbox_->instance_device());
+    return supervisor::NodeCalls(engine_.get(), sandbox_->instance_device());
   }
 
   Result<void> open_window() {

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "sys/loop_device.h"
+#include "sys/namespace.h"
 
 namespace loopfs::client {
 namespace {
@@ -71,11 +72,11 @@ Result<std::unique_ptr<engine::MountHold>> DaemonEngine::hold_for_mount(NodeId i
   if (!device_state->bound) return fail(EIO, "mount {}: not bound", id.name());
   if (write && device_state->read_only) return fail(EACCES, "mount {}: read-only", id.name());
   // Not O_EXCL: that is for the program to take, and other mounts of the device are refused in any case.
-  Fd device(::openat(options_.nodes.get(), id.name().c_str(), (write ? O_RDWR : O_RDONLY) | O_CLOEXEC));
-  if (!device.valid()) return errno_fail("open {}", id.name());
-  const auto size = sys::size_of_block_device(device.get());
+  auto device = sys::open_on_mount(options_.nodes.get(), id.name(), write ? O_RDWR : O_RDONLY);
+  if (!device) return propagate(device);
+  const auto size = sys::size_of_block_device(device->get());
   if (!size) return fail(EIO, "mount {}: not bound", id.name());
-  return std::make_unique<NodeHold>(id, std::move(device), *size, *device_state);
+  return std::make_unique<NodeHold>(id, std::move(*device), *size, *device_state);
 }
 
 // What concerns the nodes themselves is between their users and the daemon.

@@ -27,14 +27,14 @@ uint64_t Device::start(uint32_t partition) const {
   return found == partitions_.end() ? 0 : found->second.start;
 }
 
-const NodeState& Device::node(uint32_t partition) const {
-  static const NodeState kNone;
+const NodeCallse& Device::node(uint32_t partition) const {
+  static const NodeCallse kNone;
   if (partition == 0) return whole_;
   const auto found = partition_nodes_.find(partition);
   return found == partition_nodes_.end() ? kNone : found->second;
 }
 
-NodeState& Device::node_of(uint32_t partition) {
+NodeCallse& Device::node_of(uint32_t partition) {
   return partition == 0 ? whole_ : partition_nodes_[partition];
 }
 
@@ -49,7 +49,7 @@ Result<void> Device::open(uint32_t partition, bool exclusive, bool write) {
   }
   if (state_ == State::kRundown) return fail(ENXIO, "open loop{}", number_);
   if (write && node(partition).written) return fail(EBUSY, "loop{}: mounted", number_);
-  NodeState& node = node_of(partition);
+  NodeCallse& node = node_of(partition);
   if (node.openers++ == 0) node.soft_block_size = initial_soft_block_size(size(partition), block_size_);
   if (partition != 0) ++whole_.openers;
   if (exclusive) node.claimed = true;
@@ -57,7 +57,7 @@ Result<void> Device::open(uint32_t partition, bool exclusive, bool write) {
 }
 
 bool Device::close(uint32_t partition, bool exclusive) {
-  NodeState& node = node_of(partition);
+  NodeCallse& node = node_of(partition);
   --node.openers;
   if (partition != 0) --whole_.openers;
   if (exclusive) node.claimed = node.written = false;
@@ -206,7 +206,7 @@ Result<void> Device::resize_partition(int64_t number, int64_t start, int64_t len
 
 void Device::replace_partitions(const std::map<uint32_t, Partition>& scanned) {
   std::map<uint32_t, Partition> next;
-  std::map<uint32_t, NodeState> nodes;
+  std::map<uint32_t, NodeCallse> nodes;
   for (const auto& [number, partition] : scanned) {
     if (number < 1 || number > kMostPartitions || partition.size == 0 || partition.start >= size_) continue;
     Partition& cut = next[number] = partition;
@@ -214,7 +214,7 @@ void Device::replace_partitions(const std::map<uint32_t, Partition>& scanned) {
     const auto before = partitions_.find(number);
     const bool same =
         before != partitions_.end() && before->second.start == cut.start && before->second.size == cut.size;
-    nodes[number] = same ? partition_nodes_[number] : NodeState{};
+    nodes[number] = same ? partition_nodes_[number] : NodeCallse{};
   }
   partitions_ = std::move(next);
   partition_nodes_ = std::move(nodes);

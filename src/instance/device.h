@@ -25,7 +25,7 @@ struct Partition {
 };
 
 // What the kernel keeps for each block device, whole disk and partition alike.
-struct NodeState {
+struct NodeCallse {
   unsigned openers = 0;
   bool claimed = false;            // by an O_EXCL open or a mount
   bool written = false;            // by what has the claim, and by nobody else who comes
@@ -56,7 +56,7 @@ class Device {
 
   // Everything whose node is opened counts as an opener of the whole device, too (disk_openers).
   unsigned openers() const { return whole_.openers; }
-  const NodeState& node(uint32_t partition) const;
+  const NodeCallse& node(uint32_t partition) const;
   bool read_only(uint32_t partition) const;
   void set_read_only(uint32_t partition, bool read_only) { node_of(partition).read_only = read_only; }
 
@@ -109,7 +109,7 @@ class Device {
   void replace_partitions(const std::map<uint32_t, Partition>& scanned);
 
  private:
-  NodeState& node_of(uint32_t partition);
+  NodeCallse& node_of(uint32_t partition);
   bool ends_now();
   Result<void> check_range(int64_t number, int64_t start, int64_t length) const;
   bool overlaps(uint64_t start, uint64_t length, uint32_t except) const;
@@ -121,9 +121,9 @@ class Device {
   uint64_t size_ = 0;
   uint32_t block_size_ = kSectorSize;
   uint64_t sequence_;
-  NodeState whole_;
+  NodeCallse whole_;
   std::map<uint32_t, Partition> partitions_;
-  std::map<uint32_t, NodeState> partition_nodes_;
+  std::map<uint32_t, NodeCallse> partition_nodes_;
 };
 
 }  // namespace loopfs::instance

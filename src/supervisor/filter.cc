@@ -9,7 +9,7 @@
 #include <memory>
 
 #include "supervisor/loop_ioctls.h"
-#include "supervisor/stat_filter.h"
+#include "supervisor/window_filter.h"
 #include "sys/process.h"
 #include "sys/seccomp.h"
 
@@ -69,7 +69,7 @@ Result<Fd> install_filter(const FilterOptions& options) {
     return fail(-code, "seccomp_rule_add");
   auto code = sys::compile_filter(context.get());
   if (!code) return propagate(code);
-  std::vector<sock_filter> filter = options.node_stat ? stat_filter() : std::vector<sock_filter>();
+  std::vector<sock_filter> filter = options.node_calls ? window_filter() : std::vector<sock_filter>();
   filter.insert(filter.end(), code->begin(), code->end());
   const sock_fprog program{static_cast<unsigned short>(filter.size()), filter.data()};
   return sys::install_filter_with_listener(program);

@@ -10,11 +10,11 @@ namespace loopfs::supervisor {
 // open_tree(2) without OPEN_TREE_CLONE wait there; fsopen(2) and fspick(2) are ENOSYS, so that libmount falls back to mount(2); the ioctls that type
 // into or paste from the terminal, which the sandbox shares with its user, are EPERM. All else is allowed by
 // its number alone, which the kernel remembers: it costs nothing. With `loop_ioctls`, those of
-// trapped_loop_ioctls() wait there, too; with `node_stat`, fstat(2) of descriptors of the window
-// (stat_filter.h). Errors: EBUSY another listener is in charge.
+// trapped_loop_ioctls() wait there, too; with `node_calls`, fstat(2) and its like of descriptors of the window
+// (window_filter.h). Errors: EBUSY another listener is in charge.
 struct FilterOptions {
   bool loop_ioctls = false;
-  bool node_stat = false;
+  bool node_calls = false;
 };
 Result<Fd> install_filter(const FilterOptions& options);
 

@@ -10,6 +10,7 @@
 
 #include "engine/geometry.h"
 #include "sys/file_identity.h"
+#include "sys/namespace.h"
 #include "sys/pidfd.h"
 #include "sys/procfs.h"
 #include "sys/remote_memory.h"
@@ -142,15 +143,14 @@ Answer LoopIoctls::configure(const Call& call) const {
   if (::ioctl(call.file.get(), LOOP_CONFIGURE, &config) != 0) return CallResult(errno);
   // From here on the device is bound; what fails leaves the caller with a descriptor that works as well.
   // A claim, which nobody can see of a descriptor but by trying another one, lasts as long as the file that has it.
-  const Fd claim(
-      ::openat(options_.nodes, call.node.name().c_str(), O_RDONLY | O_NONBLOCK | O_EXCL | O_CLOEXEC));
-  if (!claim.valid() && errno == EBUSY) return CallResult(0);
+  const std::string name = call.node.name();
+  const auto claim = sys::open_on_mount(options_.nodes, name, O_RDONLY | O_NONBLOCK | O_EXCL);
+  if (!claim && claim.error().code == EBUSY) return CallResult(0);
   const int flags = ::fcntl(call.file.get(), F_GETFL);
-  const Fd device(
-      ::openat(options_.nodes, call.node.name().c_str(), (flags & (O_ACCMODE | O_DIRECT)) | O_CLOEXEC));
+  const auto device = sys::open_on_mount(options_.nodes, name, flags & (O_ACCMODE | O_DIRECT));
   const int number = static_cast<int>(call.target.notification().arguments[0]);
-  if (device.valid()) {
-    (void)sys::replace_descriptor(call.target.listener(), call.target.notification().id, device.get(), number,
+  if (device) {
+    (void)sys::replace_descriptor(call.target.listener(), call.target.notification().id, device->get(), number,
                                   closes_at_exec(tid, number));
   }
   return CallResult(0);

@@ -45,7 +45,7 @@ std::set<std::string> device_types(const mounter::ProgramTable& programs) {
 Supervisor::Supervisor(Options options)
     : listener_(std::move(options.listener)),
       ioctls_(std::move(options.ioctls)),
-      node_stat_(std::move(options.node_stat)),
+      node_calls_(std::move(options.node_calls)),
       virtual_types_(parse_virtual_types(filesystems_of_kernel())),
       tables_{.engine = options.engine,
               .agent = options.agent,
@@ -105,8 +105,8 @@ void Supervisor::dispatch(const sys::Notification& notification) {
     in_thread(notification, [this](const Target& caller) { return ioctls_->perform(caller); });
     return;
   }
-  if (node_stat_ && NodeStat::is_for(notification)) {
-    in_thread(notification, [this](const Target& caller) { return node_stat_->perform(caller); });
+  if (node_calls_ && NodeCalls::is_for(notification)) {
+    in_thread(notification, [this](const Target& caller) { return node_calls_->perform(caller); });
     return;
   }
   if (is_call(notification, "mount")) {

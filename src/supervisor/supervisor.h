@@ -23,7 +23,7 @@
 #include "supervisor/launcher.h"
 #include "supervisor/loop_ioctls.h"
 #include "supervisor/mount_tables.h"
-#include "supervisor/node_stat.h"
+#include "supervisor/node_calls.h"
 #include "supervisor/remounts.h"
 #include "supervisor/target.h"
 #include "supervisor/unmounts.h"
@@ -46,7 +46,7 @@ class Supervisor {
     std::function<void(const std::string&)> report;  // one line to the user; on any thread
     KernelMounts::Maker kernel_mounts;               // mounts that the kernel makes for the sandbox
     std::unique_ptr<LoopIoctls> ioctls;              // if the filter traps them
-    std::optional<NodeStat> node_stat;               // likewise
+    std::optional<NodeCalls> node_calls;               // likewise
   };
   static Result<std::unique_ptr<Supervisor>> create(Options options);
   ~Supervisor();
@@ -67,7 +67,7 @@ class Supervisor {
 
   Fd listener_;
   std::unique_ptr<LoopIoctls> ioctls_;
-  std::optional<NodeStat> node_stat_;
+  std::optional<NodeCalls> node_calls_;
   std::set<std::string> virtual_types_;  // of this kernel
   MountTables tables_;
   Launcher launcher_;

@@ -164,6 +164,15 @@ Result<void> join_fuse_connection(int fresh, int mounted) {
   return {};
 }
 
+Result<Fd> open_on_mount(int directory, const std::string& name, int flags) {
+  open_how how{};
+  how.flags = static_cast<uint64_t>(flags | O_CLOEXEC);
+  how.resolve = RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS;
+  Fd fd(static_cast<int>(::syscall(SYS_openat2, directory, name.c_str(), &how, sizeof how)));
+  if (!fd.valid()) return errno_fail("open '{}'", name);
+  return fd;
+}
+
 Result<Fd> open_path_in_root(int root_fd, const std::string& path, int flags) {
   open_how how = {};
   how.flags = static_cast<uint64_t>(O_PATH | O_CLOEXEC | flags);

@@ -93,6 +93,10 @@ Result<dev_t> device_of_mount(int fd);
 // A new /dev/fuse descriptor `fresh` that serves the same connection as `mounted`: FUSE_DEV_IOC_CLONE.
 Result<void> join_fuse_connection(int fresh, int mounted);
 
+// `name` in the directory itself, whatever is mounted on it elsewhere. Errors: EXDEV something is; ELOOP a link; those of
+// open(2).
+Result<Fd> open_on_mount(int directory, const std::string& name, int flags);
+
 // openat2(2) with O_PATH below `root_fd` as if that were "/": neither `..` nor a symbolic link leads out of
 // it, and magic links are not followed.
 Result<Fd> open_path_in_root(int root_fd, const std::string& path, int flags);

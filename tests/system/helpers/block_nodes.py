@@ -48,6 +48,11 @@ for flags in (os.O_RDONLY, os.O_RDWR, os.O_WRONLY, os.O_RDWR | os.O_EXCL, os.O_R
 here = os.open(os.path.dirname(NODE), os.O_RDONLY | os.O_DIRECTORY)
 node = os.open(os.path.basename(NODE), os.O_RDWR, dir_fd=here)
 check_same("openat", node)
+try:
+    os.ftruncate(node, 0)
+    check("ftruncate", 0, 22)
+except OSError as error:
+    check("ftruncate", error.errno, 22)
 os.lseek(node, 512, os.SEEK_SET)
 check("the offset of a duplicate", os.lseek(os.dup(node), 0, os.SEEK_CUR), 512)
 path = os.open(NODE, os.O_PATH | os.O_NOFOLLOW)

@@ -1,4 +1,4 @@
-#include "supervisor/node_stat.h"
+#include "supervisor/node_calls.h"
 
 #include <fcntl.h>
 #include <linux/audit.h>
@@ -7,9 +7,10 @@
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 
+#include <algorithm>
+
 #include "fusefs/visit.h"
 #include "sys/file_identity.h"
-#include "sys/pidfd.h"
 #include "sys/remote_memory.h"
 
 namespace loopfs::supervisor {
@@ -54,42 +55,38 @@ struct ::statx extended(const struct stat& status, struct ::statx known) {
 
 #ifdef __x86_64__
 
-bool NodeStat::is_for(const sys::Notification& notification) {
+bool NodeCalls::is_for(const sys::Notification& notification) {
   if (notification.architecture != AUDIT_ARCH_X86_64) return false;
-  return notification.number == SYS_fstat || notification.number == SYS_newfstatat ||
-         notification.number == SYS_statx;
+  constexpr int kCalls[] = {SYS_fstat, SYS_newfstatat, SYS_statx, SYS_ftruncate};
+  return std::ranges::find(kCalls, notification.number) != std::end(kCalls);
 }
 
-std::optional<sys::CallResult> NodeStat::perform(const Target& target) const {
+std::optional<sys::CallResult> NodeCalls::perform(const Target& target) const {
   const sys::Notification& call = target.notification();
-  if (call.number != SYS_fstat) {
+  if (call.number == SYS_newfstatat || call.number == SYS_statx) {
     const auto path = target.text(1);
     if (!path || !path->empty()) return std::nullopt;
   }
-  const auto thread = sys::pidfd_of_thread(call.tid);
-  if (!thread || !target.valid()) return std::nullopt;
-  const auto file = sys::take_fd(thread->get(), static_cast<int>(call.arguments[0]));
-  if (!file || !target.valid()) return std::nullopt;
-  const auto identity = sys::file_identity(file->get());
-  if (!identity || identity->device != device_) return std::nullopt;
+  struct ::statx known {};
+  const auto identity = sys::file_identity_of(call.tid, static_cast<int>(call.arguments[0]), &known);
+  if (!identity || !target.valid() || identity->device != device_) return std::nullopt;
   const auto inode = fusefs::inode_of_number(identity->inode);
   const auto attributes = inode ? engine_->attributes(inode->node) : std::nullopt;
   if (!attributes) return std::nullopt;
+  if (call.number == SYS_ftruncate) return sys::CallResult(EINVAL);
   struct stat status = fusefs::attributes_of({inode->node, fusefs::Flavour::kDevice}, *attributes);
   status.st_dev = device_;
   if (call.number == SYS_fstat) return write_status(target, call.arguments[1], status);
   if (call.number == SYS_newfstatat) return write_status(target, call.arguments[2], status);
-  struct ::statx known {};
-  if (::statx(file->get(), "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &known) != 0) return std::nullopt;
   return write_status(target, call.arguments[4], extended(status, known));
 }
 
 #else
 
-bool NodeStat::is_for(const sys::Notification&) {
+bool NodeCalls::is_for(const sys::Notification&) {
   return false;
 }
-std::optional<sys::CallResult> NodeStat::perform(const Target&) const {
+std::optional<sys::CallResult> NodeCalls::perform(const Target&) const {
   return std::nullopt;
 }
 

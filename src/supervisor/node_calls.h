@@ -1,4 +1,4 @@
-// fstat(2) and statx(2) of an opened node, answered as a block device's.
+// fstat(2), statx(2) and ftruncate(2) of an opened node, answered as a block device's.
 #pragma once
 
 #include <optional>
@@ -9,10 +9,10 @@
 namespace loopfs::supervisor {
 
 // The attributes are those that stat(2) of its path has. Thread-safe.
-class NodeStat {
+class NodeCalls {
  public:
   // `engine` is borrowed. `instance_device`: st_dev of its nodes.
-  NodeStat(engine::Engine* engine, dev_t instance_device) : engine_(engine), device_(instance_device) {}
+  NodeCalls(engine::Engine* engine, dev_t instance_device) : engine_(engine), device_(instance_device) {}
 
   // Whether the call is one of those that the filter traps for this.
   static bool is_for(const sys::Notification& notification);

@@ -1,4 +1,4 @@
-#include "supervisor/stat_filter.h"
+#include "supervisor/window_filter.h"
 
 #include <fcntl.h>
 #include <linux/audit.h>
@@ -33,13 +33,14 @@ constexpr sock_filter jump(uint16_t test, uint32_t value, uint8_t if_true, uint8
 }  // namespace
 
 // Each jump's distances count from the instruction behind it.
-std::vector<sock_filter> stat_filter() {
+std::vector<sock_filter> window_filter() {
   return {
       load(offsetof(seccomp_data, arch)),
-      jump(BPF_JEQ, AUDIT_ARCH_X86_64, 0, 13),  // to the end
+      jump(BPF_JEQ, AUDIT_ARCH_X86_64, 0, 14),  // to the end
       load(offsetof(seccomp_data, nr)),
-      jump(BPF_JEQ, SYS_newfstatat, 2, 0),
-      jump(BPF_JEQ, SYS_fstat, 5, 0),
+      jump(BPF_JEQ, SYS_newfstatat, 3, 0),
+      jump(BPF_JEQ, SYS_fstat, 6, 0),
+      jump(BPF_JEQ, SYS_ftruncate, 5, 0),
       jump(BPF_JEQ, SYS_statx, 2, 9),  // to the end
       // newfstatat
       load(argument(3)),
@@ -47,7 +48,7 @@ std::vector<sock_filter> stat_filter() {
       // statx
       load(argument(2)),
       jump(BPF_JSET, AT_EMPTY_PATH, 0, 3),  // to "allow"
-      // fstat, and the others of a descriptor
+      // fstat, ftruncate, and the others of a descriptor
       load(argument(0)),
       jump(BPF_JGE, kFirstOfWindow, 0, 1),
       jump(BPF_JGT, kLastOfWindow, 0, 1),
@@ -58,7 +59,7 @@ std::vector<sock_filter> stat_filter() {
 
 #else
 
-std::vector<sock_filter> stat_filter() {
+std::vector<sock_filter> window_filter() {
   return {};
 }
 
