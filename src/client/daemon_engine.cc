@@ -57,8 +57,7 @@ std::optional<NodeId> DaemonEngine::node_of_device(dev_t wanted) {
 std::optional<uint64_t> DaemonEngine::start_of(NodeId id) {
   const auto device = id.kind == NodeId::Kind::kPartition ? state(id.device) : std::nullopt;
   if (!device) return std::nullopt;
-  const auto found =
-      std::ranges::find(device->partitions, id.partition, &engine::PartitionState::number);
+  const auto found = std::ranges::find(device->partitions, id.partition, &engine::PartitionState::number);
   return found != device->partitions.end() ? std::optional(found->start) : std::nullopt;
 }
 

@@ -62,7 +62,8 @@ void KeeperJournal::drop_entry(uint64_t number) {
   (void)store_->drop_soon(name("entry", number));
 }
 
-void KeeperJournal::drop_all(const std::vector<uint32_t>& devices, const std::vector<fusefs::Entry>& entries) {
+void KeeperJournal::drop_all(const std::vector<uint32_t>& devices,
+                             const std::vector<fusefs::Entry>& entries) {
   for (const uint32_t number : devices) drop(number);
   for (const auto& entry : entries) drop_entry(entry.number);
   (void)store_->drop_soon(fmt::format("control/{}", instance_));

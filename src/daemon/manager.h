@@ -27,7 +27,7 @@ struct MountOptions {
   std::optional<uint32_t> max;
   std::optional<uint32_t> uid, gid;  // as the tenant's namespace numbers them
   std::optional<mode_t> mode;
-  bool whole_dev = false;     // fusefs::Entries are to be had
+  bool whole_dev = false;    // fusefs::Entries are to be had
   std::set<uint32_t> taken;  // numbers that are not given out
 };
 

@@ -123,10 +123,13 @@ Result<kernel::DeviceRecord> decode_device(const std::string& text) {
 }
 
 std::string encode_entry(const fusefs::Entry& entry) {
-  const Json owner = owner_to_json(
-      {.mode = entry.mode, .uid = entry.uid, .gid = entry.gid, .changed = entry.changed});
-  return Json{{"number", entry.number},         {"parent", entry.parent}, {"name", to_hex(entry.name)},
-              {"target", to_hex(entry.target)}, {"owner", owner},
+  const Json owner =
+      owner_to_json({.mode = entry.mode, .uid = entry.uid, .gid = entry.gid, .changed = entry.changed});
+  return Json{{"number", entry.number},
+              {"parent", entry.parent},
+              {"name", to_hex(entry.name)},
+              {"target", to_hex(entry.target)},
+              {"owner", owner},
               {"modified", {entry.modified.tv_sec, entry.modified.tv_nsec}}}
       .dump();
 }
@@ -134,15 +137,16 @@ std::string encode_entry(const fusefs::Entry& entry) {
 Result<fusefs::Entry> decode_entry(const std::string& text) {
   return decode_json<fusefs::Entry>(text, [](const Json& json) {
     const engine::NodeOwner owner = owner_from_json(json.at("owner"));
-    return fusefs::Entry{.number = json.at("number").get<uint64_t>(),
-                         .parent = json.at("parent").get<uint64_t>(),
-                         .name = from_hex(json.at("name").get<std::string>()),
-                         .mode = owner.mode,
-                         .uid = owner.uid,
-                         .gid = owner.gid,
-                         .target = from_hex(json.at("target").get<std::string>()),
-                         .modified = {json.at("modified").at(0).get<time_t>(), json.at("modified").at(1).get<long>()},
-                         .changed = owner.changed};
+    return fusefs::Entry{
+        .number = json.at("number").get<uint64_t>(),
+        .parent = json.at("parent").get<uint64_t>(),
+        .name = from_hex(json.at("name").get<std::string>()),
+        .mode = owner.mode,
+        .uid = owner.uid,
+        .gid = owner.gid,
+        .target = from_hex(json.at("target").get<std::string>()),
+        .modified = {json.at("modified").at(0).get<time_t>(), json.at("modified").at(1).get<long>()},
+        .changed = owner.changed};
   });
 }
 

@@ -12,10 +12,10 @@ namespace loopfs::fusefs {
 
 // What the caller is about to do with the name it looks up.
 struct Intent {
-  bool opens = false;      // it will open the node for I/O: the answer is a regular file
-  bool exclusive = false;  // ... with O_EXCL
+  bool opens = false;       // it will open the node for I/O: the answer is a regular file
+  bool exclusive = false;   // ... with O_EXCL
   bool opens_path = false;  // it is in open(2) with O_PATH
-  bool looks = false;      // whatever it gets, it will not open, mount, or keep: stat(2) and its like
+  bool looks = false;       // whatever it gets, it will not open, mount, or keep: stat(2) and its like
   std::optional<sys::SystemCall> call = {};  // none: unknown
 };
 

@@ -91,7 +91,8 @@ Result<Entry> Entries::make(Entry wanted) {
   const std::lock_guard lock(mutex_);
   if (wanted.parent != kRootInode) {
     const auto parent = entries_.find(wanted.parent);
-    if (parent == entries_.end() || !parent->second.is_directory()) return fail(ENOENT, "make '{}'", wanted.name);
+    if (parent == entries_.end() || !parent->second.is_directory())
+      return fail(ENOENT, "make '{}'", wanted.name);
   }
   if (find_locked(wanted.parent, wanted.name) != nullptr) return fail(EEXIST, "make '{}'", wanted.name);
   if (entries_.size() >= kMost) return fail(ENOSPC, "make '{}': {} entries are there", wanted.name, kMost);
@@ -126,8 +127,8 @@ Result<void> Entries::check_replaced(const Entry& moved, const Entry& replaced) 
   return {};
 }
 
-Result<void> Entries::rename(uint64_t parent, std::string_view name, uint64_t new_parent, std::string_view new_name,
-                             bool replace) {
+Result<void> Entries::rename(uint64_t parent, std::string_view name, uint64_t new_parent,
+                             std::string_view new_name, bool replace) {
   if (new_name.size() > kLongestName) return fail(ENAMETOOLONG, "rename '{}'", name);
   const std::lock_guard lock(mutex_);
   Entry* entry = find_locked(parent, name);

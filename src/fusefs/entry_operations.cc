@@ -124,8 +124,8 @@ void rmdir(fuse_req_t request, fuse_ino_t parent, const char* name) {
   remove(request, parent, name, true);
 }
 
-void rename(fuse_req_t request, fuse_ino_t parent, const char* name, fuse_ino_t new_parent, const char* new_name,
-            unsigned flags) {
+void rename(fuse_req_t request, fuse_ino_t parent, const char* name, fuse_ino_t new_parent,
+            const char* new_name, unsigned flags) {
   Entries* entries = entries_for(request, parent, name);
   if (entries == nullptr) return;
   if (names_a_node(new_parent, new_name)) {

@@ -152,12 +152,13 @@ void reply_attributes(fuse_req_t request, uint64_t number, const Result<struct s
 
 namespace {
 
-bool change_entry(fuse_req_t request, uint64_t number, const engine::AttributeChange& owner, const struct stat& wanted,
-                  int which) {
+bool change_entry(fuse_req_t request, uint64_t number, const engine::AttributeChange& owner,
+                  const struct stat& wanted, int which) {
   Entries::Change change{.mode = owner.mode, .uid = owner.uid, .gid = owner.gid};
   if ((which & FUSE_SET_ATTR_MTIME) != 0) change.modified = wanted.st_mtim;
   Entries* entries = server_of(request).entries();
-  const auto changed = entries != nullptr ? entries->change(number, change) : fail(ESTALE, "inode {}", number);
+  const auto changed =
+      entries != nullptr ? entries->change(number, change) : fail(ESTALE, "inode {}", number);
   if (!changed) reply_error(request, changed);
   return changed.has_value();
 }

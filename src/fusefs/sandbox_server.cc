@@ -170,12 +170,11 @@ fuse_lowlevel_ops operations() {
 }  // namespace
 
 Result<std::unique_ptr<SandboxServer>> SandboxServer::create(Options options) {
-  std::unique_ptr<SandboxServer> server(new SandboxServer(
-      {.engine = options.engine,
-       .user_namespace = options.user_namespace,
-       .device = options.device,
-       .entries = std::make_unique<Entries>()},
-      options.mover));
+  std::unique_ptr<SandboxServer> server(new SandboxServer({.engine = options.engine,
+                                                           .user_namespace = options.user_namespace,
+                                                           .device = options.device,
+                                                           .entries = std::make_unique<Entries>()},
+                                                          options.mover));
   auto session = ThreadedSession::create(operations(), static_cast<InstanceServer*>(server.get()),
                                          std::move(options.channels), "loopfs-fuse");
   if (!session) return propagate(session);

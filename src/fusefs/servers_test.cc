@@ -135,7 +135,9 @@ TEST(SandboxServer, IsAWholeDev) {
   const auto listed =
       entries_of(kernel.ask(FUSE_READDIR, FUSE_ROOT_ID, fuse_read_in{.fh = 0, .offset = 0, .size = 4096}));
   EXPECT_EQ(listed.back().first, "d");
-  EXPECT_EQ(entries_of(kernel.ask(FUSE_READDIR, inode, fuse_read_in{.fh = 0, .offset = 0, .size = 4096})).size(), 2u);
+  EXPECT_EQ(
+      entries_of(kernel.ask(FUSE_READDIR, inode, fuse_read_in{.fh = 0, .offset = 0, .size = 4096})).size(),
+      2u);
   EXPECT_EQ(kernel.ask(FUSE_RMDIR, FUSE_ROOT_ID, std::string("d") + '\0').error, 0);
   EXPECT_EQ(kernel.ask(FUSE_GETATTR, inode, fuse_getattr_in{}).error, ENOENT);
 }

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 
-#include "fusefs/hub.h"
 #include "fusefs/entry_operations.h"
+#include "fusefs/hub.h"
 #include "fusefs/operations.h"
 #include "fusefs/shared_visit.h"
 

@@ -24,8 +24,8 @@ class SharedServer final : public InstanceServer {
     gid_t root_gid = 0;
     HubSession::Options session;
     std::function<std::unique_ptr<engine::Caller>(pid_t tid)> caller;
-    HandleTable::Permits permit;  // may be unset
-    uint64_t serials_from = 0;    // HandleTable's
+    HandleTable::Permits permit;       // may be unset
+    uint64_t serials_from = 0;         // HandleTable's
     std::unique_ptr<Entries> entries;  // InstanceServer's
   };
   static Result<std::unique_ptr<SharedServer>> create(Options options);

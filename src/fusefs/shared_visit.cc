@@ -32,8 +32,7 @@ Result<Inode> inode_for(engine::Engine& engine, const NodeAttributes& known, con
   return Inode{known.id, intent.looks ? Flavour::kDevice : Flavour::kFile};
 }
 
-Result<struct stat> attributes_for(InstanceServer& server, uint64_t number,
-                                   const engine::Caller& caller) {
+Result<struct stat> attributes_for(InstanceServer& server, uint64_t number, const engine::Caller& caller) {
   if (number == kRootInode || Entries::is_entry(number)) return attributes_beside_nodes(server, number);
   const auto inode = inode_of_number(number);
   const auto known = inode ? server.engine().attributes(inode->node) : std::nullopt;

@@ -19,7 +19,6 @@ Result<Inode> inode_for(engine::Engine& engine, const engine::NodeAttributes& kn
 
 // The attributes of the inode, if it still is what its node leads to. The kernel asks for them before each open, also
 // through a bind mount or an O_PATH descriptor, where there is no LOOKUP. Errors: ENOENT, and as inode_for.
-Result<struct stat> attributes_for(InstanceServer& server, uint64_t number,
-                                   const engine::Caller& caller);
+Result<struct stat> attributes_for(InstanceServer& server, uint64_t number, const engine::Caller& caller);
 
 }  // namespace loopfs::fusefs

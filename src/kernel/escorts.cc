@@ -38,7 +38,8 @@ bool Escorts::is_under_way(pid_t tid, const Binding* binding, uint32_t partition
 }
 
 void Escorts::end(pid_t tid) {
-  std::vector<std::shared_ptr<Binding::Pass>> passes;  // their end may write out what an earlier user has left
+  std::vector<std::shared_ptr<Binding::Pass>>
+      passes;  // their end may write out what an earlier user has left
   const std::lock_guard lock(mutex_);
   passes = std::move(active_[tid]);
   active_.erase(tid);

@@ -110,7 +110,8 @@ Result<int> KernelEngine::add(int64_t number) {
   const std::lock_guard lock(mutex_);
   std::optional<uint32_t> wanted;
   if (number >= 0) wanted = static_cast<uint32_t>(number);
-  if (wanted && (slots_.contains(*wanted) || options_.taken.contains(*wanted))) return fail(EEXIST, "loop{}", number);
+  if (wanted && (slots_.contains(*wanted) || options_.taken.contains(*wanted)))
+    return fail(EEXIST, "loop{}", number);
   auto made = make(wanted);
   if (!made) return propagate(made);
   return static_cast<int>(*made);

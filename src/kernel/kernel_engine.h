@@ -60,7 +60,7 @@ class KernelEngine final : public engine::Engine, public std::enable_shared_from
     std::shared_ptr<Escorts> escorts;  // may be null
     std::optional<uint32_t> max;
     std::set<uint32_t> taken = {};  // numbers that are not given out
-    uid_t uid = 0;  // of the nodes, in the first user namespace
+    uid_t uid = 0;                  // of the nodes, in the first user namespace
     gid_t gid = 0;
     mode_t mode = 0600;
     porter::Account strangers;               // for what its callers have

@@ -56,8 +56,9 @@ int DescriptorWindow::move_stopped(pid_t tid, int stop) {
     const auto opened = static_cast<uint64_t>(call->result());
     const auto flags = sys::flags_of_fd(tid, static_cast<int>(opened));
     const int command = flags && (*flags & O_CLOEXEC) != 0 ? F_DUPFD_CLOEXEC : F_DUPFD;
-    const auto moved = flags ? call->perform(SYS_fcntl, opened, static_cast<uint64_t>(command), kFirstOfWindow)
-                             : propagate(flags);
+    const auto moved = flags
+                           ? call->perform(SYS_fcntl, opened, static_cast<uint64_t>(command), kFirstOfWindow)
+                           : propagate(flags);
     if (moved && *moved >= 0) {
       const bool fits = *moved <= kLastOfWindow;
       const auto closed = call->perform(SYS_close, fits ? opened : static_cast<uint64_t>(*moved));

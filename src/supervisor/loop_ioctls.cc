@@ -55,7 +55,8 @@ bool has_other_structures(const sys::Notification& notification) {
   const bool narrow =
       notification.architecture == AUDIT_ARCH_I386 || notification.architecture == AUDIT_ARCH_ARM;
   const auto command = static_cast<unsigned>(notification.arguments[1]);
-  return narrow && (command == LOOP_SET_STATUS || command == LOOP_GET_STATUS || command == BLKPG || command == HDIO_GETGEO);
+  return narrow && (command == LOOP_SET_STATUS || command == LOOP_GET_STATUS || command == BLKPG ||
+                    command == HDIO_GETGEO);
 }
 
 CallResult result_of(const Result<void>& result) {
@@ -150,8 +151,8 @@ Answer LoopIoctls::configure(const Call& call) const {
   const auto device = sys::open_on_mount(options_.nodes, name, flags & (O_ACCMODE | O_DIRECT));
   const int number = static_cast<int>(call.target.notification().arguments[0]);
   if (device) {
-    (void)sys::replace_descriptor(call.target.listener(), call.target.notification().id, device->get(), number,
-                                  closes_at_exec(tid, number));
+    (void)sys::replace_descriptor(call.target.listener(), call.target.notification().id, device->get(),
+                                  number, closes_at_exec(tid, number));
   }
   return CallResult(0);
 }

@@ -46,7 +46,7 @@ class Supervisor {
     std::function<void(const std::string&)> report;  // one line to the user; on any thread
     KernelMounts::Maker kernel_mounts;               // mounts that the kernel makes for the sandbox
     std::unique_ptr<LoopIoctls> ioctls;              // if the filter traps them
-    std::optional<NodeCalls> node_calls;               // likewise
+    std::optional<NodeCalls> node_calls;             // likewise
   };
   static Result<std::unique_ptr<Supervisor>> create(Options options);
   ~Supervisor();

@@ -26,7 +26,8 @@ constexpr int kAskNobody = AT_STATX_DONT_SYNC;
 
 Result<FileIdentity> file_identity(int fd) {
   struct statx status;
-  if (::statx(fd, "", AT_EMPTY_PATH | kAskNobody, 0, &status) != 0) return errno_fail("statx descriptor {}", fd);
+  if (::statx(fd, "", AT_EMPTY_PATH | kAskNobody, 0, &status) != 0)
+    return errno_fail("statx descriptor {}", fd);
   return identity_from(status, fmt::format("/proc/self/fdinfo/{}", fd));
 }
 

@@ -143,7 +143,8 @@ std::optional<ThreadStatus> parse_status(std::string_view text) {
   const auto capabilities = status_field(text, "CapEff:");
   if (!process || !set_number(*process, status.process, 10)) return std::nullopt;
   if (!capabilities || !set_number(*capabilities, status.effective_capabilities, 16)) return std::nullopt;
-  if (const auto filters = status_field(text, "Seccomp_filters:")) set_number(*filters, status.seccomp_filters, 10);
+  if (const auto filters = status_field(text, "Seccomp_filters:"))
+    set_number(*filters, status.seccomp_filters, 10);
   return status;
 }
 

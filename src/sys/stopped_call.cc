@@ -1,10 +1,10 @@
 #include "sys/stopped_call.h"
 
-#include <csignal>
 #include <sys/ptrace.h>
 #include <sys/user.h>
 
 #include <cerrno>
+#include <csignal>
 
 #include "sys/trace.h"
 
@@ -57,7 +57,8 @@ Result<StoppedCall> StoppedCall::of(pid_t tid, int stop) {
   auto state = std::make_unique<State>();
   state->tid = tid;
   state->stop = stop;
-  if (::ptrace(PTRACE_GETREGS, tid, nullptr, &state->registers) != 0) return errno_fail("PTRACE_GETREGS {}", tid);
+  if (::ptrace(PTRACE_GETREGS, tid, nullptr, &state->registers) != 0)
+    return errno_fail("PTRACE_GETREGS {}", tid);
   const user_regs_struct& registers = state->registers;
   errno = 0;
   const long code = ::ptrace(PTRACE_PEEKTEXT, tid, word(registers.rip - kInstructionSize), nullptr);

@@ -27,7 +27,8 @@ bool at_end_of_call(base::Lane& lane, pid_t tid, const std::function<int(int sto
 
 Result<void> stop_at_end_of_call(pid_t tid) {
   // So that stops at system calls, if there are any, can be told from signals.
-  if (::ptrace(PTRACE_SEIZE, tid, nullptr, PTRACE_O_TRACESYSGOOD) != 0) return errno_fail("PTRACE_SEIZE {}", tid);
+  if (::ptrace(PTRACE_SEIZE, tid, nullptr, PTRACE_O_TRACESYSGOOD) != 0)
+    return errno_fail("PTRACE_SEIZE {}", tid);
   // Not for threads of the kernel's own making (io_uring's): SEIZE has refused those.
   if (::ptrace(PTRACE_INTERRUPT, tid, nullptr, nullptr) != 0) return errno_fail("PTRACE_INTERRUPT {}", tid);
   return {};
