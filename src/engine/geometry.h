@@ -11,7 +11,7 @@ namespace loopfs::engine {
 // not of the kernel's own making), and the heads and sectors that fdisk(8), parted(8) and mkfs.fat(8) take when a
 // device has none to tell. Of a whole device there is none: ENOTTY.
 inline hd_geometry geometry_of(uint64_t start, uint64_t size) {
-  constexpr unsigned kHeads = 255, kSectors = 63, kBytes = 512;
+  constexpr uint64_t kHeads = 255, kSectors = 63, kBytes = 512;
   hd_geometry geometry{};
   geometry.heads = kHeads;
   geometry.sectors = kSectors;

@@ -134,7 +134,7 @@ HostMounts HostMounts::copy() {
   return mounts;
 }
 
-Result<void> fill_dev_tree(int dev, HostMounts hosts) {
+Result<void> fill_dev_tree(int dev, const HostMounts& hosts) {
   const NoUmask no_umask;
   if (auto filled = fill(dev); !filled) return filled;
   for (const auto& host : hosts.mounts_) {

@@ -22,7 +22,7 @@ class HostMounts {
   static HostMounts copy();
 
  private:
-  friend Result<void> fill_dev_tree(int dev, HostMounts hosts);
+  friend Result<void> fill_dev_tree(int dev, const HostMounts& hosts);
   struct HostMount {
     std::string name;  // in the new /dev
     Fd mount;
@@ -36,7 +36,7 @@ class HostMounts {
 // Fills `dev`, the mount of the instance, whose server must answer: the host's harmless nodes as bind mounts, a devpts,
 // shm, the usual links, a plain copy of sysfs, and the empty directories that the view and the plain proc are to be
 // mounted on.
-Result<void> fill_dev_tree(int dev, HostMounts hosts);
+Result<void> fill_dev_tree(int dev, const HostMounts& hosts);
 
 // Mounts the detached mount on the directory or file at `path` below `root_fd`, which is taken as "/".
 Result<void> mount_in_root(int mount_fd, int root_fd, const std::string& path);

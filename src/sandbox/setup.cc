@@ -168,10 +168,10 @@ Result<void> hand_over(int control, const FuseMounts& mounts) {
 
 // The instance becomes /dev.
 Result<void> mount_dev(InitialState& state, FuseMounts mounts) {
-  HostMounts hosts = HostMounts::copy();
+  const HostMounts hosts = HostMounts::copy();
   const int dev = mounts.instance.mount.get();
   if (auto attached = mount_in_root(dev, state.root.get(), "/dev"); !attached) return attached;
-  if (auto filled = fill_dev_tree(dev, std::move(hosts)); !filled) return filled;
+  if (auto filled = fill_dev_tree(dev, hosts); !filled) return filled;
   if (auto attached = sys::attach_mount(mounts.view.mount.get(), dev, kViewName); !attached) return attached;
   state.dev = std::move(mounts.instance.mount);
   return {};

@@ -43,7 +43,7 @@ for way in flush memory exec change freeze closing; do
   case $way in memory | change | freeze | closing) user=host ;; esac
   "$PROGRAMS/container" $user bash inside.sh "$PROGRAMS/stuck" $way i "folder-$way" a.img >"$way.log" 2>&1 &
   container=$!
-  ended() { [ ! -e /proc/$container ] || grep -q '^State:.Z' /proc/$container/status; }
+  ended() { [ ! -e "/proc/$container" ] || grep -q '^State:.Z' "/proc/$container/status"; }
   stuck_or_ended() { grep -qx stuck "$way.log" || ended; }
   wait_for 20 stuck_or_ended
   grep -qx stuck "$way.log" || fail "$way: $(cat "$way.log")"

@@ -78,6 +78,7 @@ reference() {
   # The last device that there is: one that nobody has a file on.
   python3 calls.py "$device" "$(losetup -f)"
 }
+# shellcheck disable=SC2016 # for the inner shell
 unshare -m --propagation private bash -c '. "$0"; eval "$1"; reference' "$TEST_FOLDER/tests/system/lib.sh" "$(declare -f)" >kernel
 inside() {
   losetup /dev/loop0 fs.img

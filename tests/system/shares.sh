@@ -53,7 +53,7 @@ said() { grep -q opened greedy.log || [ ! -d /proc/$greedy ]; }
 wait_for 60 said
 assert_match "$(cat greedy.log)" "^opened [0-9]+, refused in [1-9]"
 opened=$(sed 's/opened \([0-9]*\),.*/\1/' greedy.log)
-[ "$opened" -le $share ] && [ "$opened" -gt $((share - 100)) ] || fail "opened $opened, the share is $share"
+{ [ "$opened" -le $share ] && [ "$opened" -gt $((share - 100)) ]; } || fail "opened $opened, the share is $share"
 
 echo "== another container, and root"
 truncate -s 1M disk.img
