@@ -45,8 +45,11 @@ struct Parser {
         ->add_option("--engine", run.engine,
                      "What serves the devices: user (loopfs itself), kernel (loopfsd)")
         ->type_name("NAME")
-        ->check(CLI::IsMember({"user", "kernel"}));
-    run_command->add_option("--socket", run.socket, "Where loopfsd listens")->type_name("PATH");
+        ->check(CLI::IsMember({"user", "kernel"}))
+        ->capture_default_str();
+    run_command->add_option("--socket", run.socket, "Where loopfsd listens")
+        ->type_name("PATH")
+        ->capture_default_str();
     run_command->add_option("--config", run.config, "Read this file in place of loopfs.toml")
         ->type_name("FILE");
     run_command->add_flag("-q,--quiet", run.quiet, "Say nothing but errors");
@@ -86,7 +89,7 @@ std::optional<sandbox::Bind> parse_bind(const std::string& text) {
 }
 
 // One line, whatever CLI11 put into it.
-Message usage_error(std::string text, const char* help) {
+Message usage_error(std::string text, const std::string& help) {
   std::replace(text.begin(), text.end(), '\n', ' ');
   return {kUsage, "loopfs: " + text + " (try `" + help + "`)"};
 }
@@ -108,9 +111,22 @@ CommandLine finish_run(Parser& parser, std::vector<std::string> command) {
   return std::move(run);
 }
 
-CommandLine finish(Parser& parser) {
+CLI::App* command_of(Parser& parser, const std::vector<std::string>& words) {
+  const auto all = parser.app.get_subcommands(nullptr);
+  const auto found = std::ranges::find_if(
+      all, [&](const CLI::App* command) { return !words.empty() && command->get_name() == words.front(); });
+  return found == all.end() ? nullptr : *found;
+}
+
+std::string help_for(Parser& parser, const std::vector<std::string>& words) {
+  const CLI::App* command = command_of(parser, words);
+  return command != nullptr ? "loopfs " + command->get_name() + " --help" : "loopfs --help";
+}
+
+CommandLine finish(Parser& parser, const std::vector<std::string>& words) {
   ManagerCommandLine& manager = parser.manager;
-  if (auto checked = manager.check(); !checked) return usage_error(checked.error().what, "loopfs --help");
+  if (auto checked = manager.check(); !checked)
+    return usage_error(checked.error().what, help_for(parser, words));
   if (manager.is_list()) return manager.list;
   if (manager.is_inspect()) return manager.inspect;
   if (manager.is_events()) return manager.events;
@@ -147,10 +163,13 @@ CommandLine parse_command_line(const std::vector<std::string>& words) {
   } catch (const CLI::CallForVersion& version) {
     return Message{0, version.what()};
   } catch (const CLI::ParseError& error) {
-    return usage_error(error.what(), is_run ? "loopfs run --help" : "loopfs --help");
+    const bool unknown =
+        !words.empty() && !words.front().starts_with('-') && command_of(parser, words) == nullptr;
+    return usage_error(unknown ? "no such command: '" + words.front() + "'" : error.what(),
+                       help_for(parser, words));
   }
   if (is_run) return finish_run(parser, std::move(command));
-  return finish(parser);
+  return finish(parser, words);
 }
 
 }  // namespace loopfs::cli

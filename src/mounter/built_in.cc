@@ -55,7 +55,7 @@ command = ["fusefat", "-f", "-o", "{options}", "{image}", "{mountpoint}"]
 package = "fusefat"
 options = ["atomic_o_trunc"]  # else O_TRUNC frees clusters that fusefat then writes to
 read_write_options = ["rw+"]
-caution = "a file that is overwritten with less keeps its old end, and some files cannot grow: remove it first"
+caution = "a file that is overwritten with less keeps its old end, and some files cannot grow: remove it first; no chmod, no chown"
 passed = ["uid=", "gid=", "umask="]
 ignored = ["iocharset=utf8", "utf8", "utf8=1", "errors=", "flush", "quiet", "discard"]
 unsupported = ["fmask=", "dmask=", "codepage=", "iocharset=", "shortname=", "utf8=", "check=", "tz=", "nonumtail",

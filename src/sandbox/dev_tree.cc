@@ -74,14 +74,28 @@ Result<void> mount_new(int dev, const char* type, const std::string& name,
   return sys::attach_mount(mount->get(), dev, name);
 }
 
+// A mount that copies of /dev leave out: what is mounted in there comes from the host, and nobody could unmount it one by
+// one, as `umount -R` of such a copy does.
+Result<void> make_hidden_folder(int dev) {
+  if (auto made = make_directory(dev, kHiddenName, 0700); !made) return made;
+  auto mount = mount_virtual_named("tmpfs", {{"mode", "0700"}, {"size", "64k"}},
+                                   MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+  if (!mount) return propagate(mount);
+  if (auto attached = sys::attach_mount(mount->get(), dev, kHiddenName); !attached) return attached;
+  const std::string path = fmt::format("/proc/self/fd/{}", mount->get());
+  if (::mount(nullptr, path.c_str(), nullptr, MS_UNBINDABLE, nullptr) != 0)
+    return errno_fail("make '/dev/{}' unbindable", kHiddenName);
+  for (const char* name : {kPlainProc, kPlainSys, kViewName}) {
+    if (auto made = make_directory(dev, name, 0755); !made) return made;
+  }
+  return {};
+}
+
 Result<void> fill(int dev) {
   for (const auto& [name, target] : kLinks) {
     if (::symlinkat(target, dev, name) != 0) return errno_fail("link '/dev/{}'", name);
   }
-  for (const char* name : {kHiddenName, kPlainProc, kPlainSys, kViewName}) {
-    const bool hidden = std::string(name) == kHiddenName;
-    if (auto made = make_directory(dev, name, hidden ? 0700 : 0755); !made) return made;
-  }
+  if (auto made = make_hidden_folder(dev); !made) return made;
   const uint64_t safe = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC;
   auto pts =
       mount_new(dev, "devpts", "pts", {{"newinstance", ""}, {"ptmxmode", "0666"}, {"mode", "0620"}}, safe);

@@ -136,7 +136,7 @@ prepare_container() {
       mount -t tmpfs none /dev/shm || exit
       "$@"
       exit $?' podman
-    "${podman[@]}" run --rm --name it --pidfile "$at/pid" --cgroups="$cgroups" --network=none --pids-limit=0
+    "${podman[@]}" run -i --rm --name it --pidfile "$at/pid" --cgroups="$cgroups" --network=none --pids-limit=0
     --ulimit nofile=1024:1024 --ulimit nproc=1000:1000 "${options[@]}" --rootfs "$root" "$@")
 }
 
@@ -152,7 +152,8 @@ run_container() {
   at=$(new_container_folder)
   chmod 0711 "$at"
   prepare_container "$at" "$@"
-  timeout --signal=KILL "${CONTAINER_SECONDS:-60}" "${podman_run[@]}"
+  # With -i: not from the /dev/null of the machine, which crun would give to the root of the container.
+  : | timeout --signal=KILL "${CONTAINER_SECONDS:-60}" "${podman_run[@]}"
 }
 
 # start_container NAME RUNTIME USERNS [PODMAN-OPTION...] -- CMD...: in the background. Returns when it runs; the pid
@@ -164,7 +165,7 @@ start_container() {
   chmod 0711 "${container_at[$name]}"
   echo "$1" >"${container_at[$name]}/runtime-name"
   prepare_container "${container_at[$name]}" "$@"
-  setpriv --pdeathsig KILL "${podman_run[@]}" >"$name.out" 2>&1 &
+  setpriv --pdeathsig KILL "${podman_run[@]}" < <(:) >"$name.out" 2>&1 &
   container_shell[$name]=$!
   wait_for 60 container_runs_or_ended "$name"
   # shellcheck disable=SC2034 # for the script

@@ -7,7 +7,7 @@
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/loopfsd_lib.sh"
 require busybox mkfs.ext4 mkfs.xfs xfs_repair mkfs.btrfs btrfs mkfs.vfat fsck.vfat mkfs.exfat mkntfs mksquashfs genisoimage e2fsck \
-  resize2fs blkid sfdisk sgdisk partx lsblk fio fuse2fs fusefat mount.exfat-fuse ntfs-3g squashfuse_ll fuseiso dmsetup blkdiscard perl
+  resize2fs blkid sfdisk sgdisk partx lsblk fio fuse2fs fusefat mount.exfat-fuse ntfs-3g squashfuse_ll fuseiso dmsetup blkdiscard mcopy perl
 
 # How a line begins, and what shows it: functions, which run in a sandbox, with ENGINE=user and with ENGINE=kernel; outside: those
 # that make sandboxes themselves; nothing: a line that promises nothing which could be tried; or the test that does it.
@@ -19,9 +19,11 @@ Images stay sparse             | sparse
 fsync on a device returns      | synced
 Several sandboxes at once      | outside:several outside:nested
 Mounting xfs or btrfs          | no_kernel_types
+On vfat, which Debian          | vfat_limits
 File systems are as fast as    | nothing
 Below the seccomp supervisor   | outside:below_a_supervisor
 `mount -t ntfs` where          | ntfs_by_a_single_id
+What the kernel keeps from     | kept_from_user_namespaces
 Device mapper, LVM and LUKS    | no_device_mapper
 Mounts of devices on kernels   | system/seccomp_profile
 It is no cage for code         | nothing
@@ -223,6 +225,33 @@ ntfs_by_a_single_id() {
   losetup -D
   mount -i -o loop -t ntfs a.img m
   umount m
+}
+
+vfat_limits() {
+  truncate -s 32M a.img
+  mkfs.vfat a.img >/dev/null
+  mkdir -p m
+  mount -o loop a.img m
+  echo one >m/file
+  ! chmod 600 m/file 2>/dev/null || fail "chmod works"
+  ! chown 0:0 m/file 2>/dev/null || fail "chown works"
+  ! echo two >>m/file 2>/dev/null || fail "appending works"
+  cp -r m/file m/copy
+  umount m
+  echo two >>b
+  mcopy -o -i a.img b ::file
+  assert_eq "$(mtype -i a.img ::file)" two
+}
+
+kept_from_user_namespaces() {
+  ! mknod null c 1 3 2>/dev/null || fail "mknod works"
+  truncate -s 1M a.img
+  losetup /dev/loop0 a.img
+  mkswap /dev/loop0 >/dev/null
+  ! swapon /dev/loop0 2>/dev/null || fail "swapon works"
+  mkdir -p m
+  ! mount -t devtmpfs none m 2>/dev/null || fail "devtmpfs works"
+  losetup -d /dev/loop0
 }
 
 no_device_mapper() {
