@@ -157,7 +157,7 @@ Result<int> get_geometry(const Call& call) {
     const auto lock = call.lock();
     start = call.device().start(partition);
   }
-  const hd_geometry geometry = geometry_of(start, size_of(call));
+  const hd_geometry geometry = geometry_of(start);
   if (!call.request.compat) return call.put(geometry);
   return call.put(CompatGeometry{geometry.heads, geometry.sectors, geometry.cylinders,
                                  static_cast<uint32_t>(geometry.start)});

@@ -157,13 +157,11 @@ Answer LoopIoctls::configure(const Call& call) const {
   return CallResult(0);
 }
 
-// What tools take for granted of a device that has no geometry, and where the partition starts.
+// Where the partition starts, and no more.
 Answer LoopIoctls::get_geometry(const Call& call) const {
   const uint64_t start = call.block ? options_.start_of_partition(call.node).value_or(0) : 0;
   if (start == 0 || call.argument == 0) return std::nullopt;
-  const auto size = sys::size_of_block_device(call.file.get());
-  if (!size) return std::nullopt;
-  return write_argument(call.target, call.argument, engine::geometry_of(start, *size));
+  return write_argument(call.target, call.argument, engine::geometry_of(start));
 }
 
 // The sandbox's number of the device, and of a device behind it what stat(2) shows of that in the sandbox.
