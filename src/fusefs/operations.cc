@@ -66,6 +66,7 @@ void list_entries(fuse_req_t request, uint64_t directory, Listing& listing) {
   Entries* entries = server_of(request).entries();
   if (entries == nullptr) return;
   for (const Entry& entry : entries->list(directory)) {
+    if (directory == kRootInode && entry.name == instance::kHiddenName) continue;
     // Its number is its place: far behind those of the nodes.
     if (!listing.add(entry.name, attributes_of(entry), static_cast<off_t>(entry.number))) return;
   }

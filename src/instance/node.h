@@ -12,6 +12,10 @@ namespace loopfs::instance {
 constexpr uint32_t kMostDevices = 4096;    // N is below this
 constexpr uint32_t kMostPartitions = 255;  // M is 1 to this
 
+// A directory that listings of a whole /dev leave out, so that nobody who walks through it, copies it or looks for devices in
+// it comes to what is behind: sandbox/dev_tree.h.
+inline constexpr std::string_view kHiddenName = ".loopfs";
+
 struct NodeId {
   enum class Kind : uint8_t { kControl, kDevice, kPartition };
   Kind kind = Kind::kControl;

@@ -12,12 +12,15 @@
 #include <string>
 #include <vector>
 
+#include "instance/node.h"
 #include "sys/mount_api.h"
 #include "sys/namespace.h"
 #include "sys/uapi.h"
 
 namespace loopfs::sandbox {
 namespace {
+
+const std::string kHidden(instance::kHiddenName);
 
 // Nodes that are safe in anyone's hands, or that their mode protects. Left out where the host has none.
 constexpr const char* kNodes[] = {"null", "zero", "full", "random", "urandom",
@@ -77,14 +80,14 @@ Result<void> mount_new(int dev, const char* type, const std::string& name,
 // A mount that copies of /dev leave out: what is mounted in there comes from the host, and nobody could unmount it one by
 // one, as `umount -R` of such a copy does.
 Result<void> make_hidden_folder(int dev) {
-  if (auto made = make_directory(dev, kHiddenName, 0700); !made) return made;
+  if (auto made = make_directory(dev, kHidden, 0700); !made) return made;
   auto mount = mount_virtual_named("tmpfs", {{"mode", "0700"}, {"size", "64k"}},
                                    MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
   if (!mount) return propagate(mount);
-  if (auto attached = sys::attach_mount(mount->get(), dev, kHiddenName); !attached) return attached;
+  if (auto attached = sys::attach_mount(mount->get(), dev, kHidden); !attached) return attached;
   const std::string path = fmt::format("/proc/self/fd/{}", mount->get());
   if (::mount(nullptr, path.c_str(), nullptr, MS_UNBINDABLE, nullptr) != 0)
-    return errno_fail("make '/dev/{}' unbindable", kHiddenName);
+    return errno_fail("make '/dev/{}' unbindable", kHidden);
   for (const char* name : {kPlainProc, kPlainSys, kViewName}) {
     if (auto made = make_directory(dev, name, 0755); !made) return made;
   }

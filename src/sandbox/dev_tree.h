@@ -11,7 +11,6 @@ namespace loopfs::sandbox {
 
 // Names in it that are not for users. A process in a user namespace may mount a new proc or sysfs only if its
 // mount namespace shows a whole one, and the views make the usual ones partial: hence the plain second copies.
-constexpr char kHiddenName[] = ".loopfs";
 constexpr char kPlainProc[] = ".loopfs/proc";
 constexpr char kPlainSys[] = ".loopfs/sys";
 constexpr char kViewName[] = ".loopfs/view";

@@ -105,6 +105,14 @@ other_entries() {
   chmod 640 place
   assert_eq "$(stat -c %a place)" 640
   rm place
+  # What is hidden comes into no listing, and into no copy, which could not be unmounted.
+  [ -d .loopfs ] || fail "no .loopfs"
+  assert_eq "$(find . -maxdepth 1 -name .loopfs)" ""
+  mkdir copy
+  mount --rbind . copy
+  ! findmnt -n -o TARGET | grep -q "/dev/copy/.loopfs" || fail "a copy of what is hidden"
+  umount -R copy
+  rmdir copy
   local i
   for ((i = 0; i < 300; i++)); do mkdir "d$i" 2>/dev/null || break; done
   expect "No space left" mkdir more
