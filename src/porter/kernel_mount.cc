@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 
 #include "sys/message.h"
 #include "sys/mount_api.h"
@@ -84,9 +85,13 @@ Result<Fd> mount_here(const KernelMount& wanted) {
 Result<Fd> reconfigure_here(const KernelMount& wanted) {
   if (auto left = leave_mount_namespace(); !left) return propagate(left);
   if (auto named = name_device(wanted); !named) return propagate(named);
+  // Nobody may have it mounted, and what its own superblock says of errors is the container's: it could ask for a panic.
+  Parameters of_errors;
+  std::ranges::copy_if(wanted.parameters, std::back_inserter(of_errors),
+                       [](const auto& parameter) { return parameter.first == "errors"; });
   // The superblock that there is, if it is asked for as it is: EBUSY.
-  auto mount = mount_device(wanted, {}, !wanted.read_only, 0);
-  if (!mount && mount.error().code == EBUSY) mount = mount_device(wanted, {}, wanted.read_only, 0);
+  auto mount = mount_device(wanted, of_errors, !wanted.read_only, 0);
+  if (!mount && mount.error().code == EBUSY) mount = mount_device(wanted, of_errors, wanted.read_only, 0);
   if (!mount) return mount;
   Parameters parameters = wanted.parameters;
   parameters.emplace_back(wanted.read_only ? "ro" : "rw", "");

@@ -1,6 +1,8 @@
 #include "supervisor/subdirectory.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/vfs.h>
 
 #include <filesystem>
 #include <optional>
@@ -24,7 +26,11 @@ std::optional<Fd> other_mount_namespace(const Target& target, const Fd& own) {
   for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
     const std::string link = std::filesystem::read_symlink(entry.path(), error).string();
     if (!link.starts_with("mnt:[")) continue;
-    Fd candidate(::open(entry.path().c_str(), O_RDONLY | O_CLOEXEC));
+    // By now it may be another file, whose open would do something, or never return.
+    const Fd file(::open(entry.path().c_str(), O_PATH | O_CLOEXEC));
+    struct statfs status = {};
+    if (!file.valid() || ::fstatfs(file.get(), &status) != 0 || status.f_type != NSFS_MAGIC) continue;
+    Fd candidate(::open(fmt::format("/proc/self/fd/{}", file.get()).c_str(), O_RDONLY | O_CLOEXEC));
     if (!candidate.valid()) continue;
     const auto id = sys::namespace_id(candidate.get());
     if (!id || *id == *own_id) continue;

@@ -134,6 +134,34 @@ TEST(StoppedCall, AKilledThreadIsGone) {
   EXPECT_FALSE(call->perform(SYS_getpid));
 }
 
+TEST(StoppedCall, TheEndOfAKilledOneComesToItsParent) {
+  int known[2] = {-1, -1};
+  ASSERT_EQ(::pipe(known), 0);
+  const pid_t parent = ::fork();
+  if (parent == 0) {
+    const pid_t child = ::fork();
+    while (child == 0) ::syscall(SYS_getppid);
+    if (::write(known[1], &child, sizeof child) != sizeof child) ::_exit(2);
+    ::_exit(::waitpid(child, nullptr, 0) == child ? 0 : 1);
+  }
+  pid_t child = -1;
+  ASSERT_EQ(::read(known[0], &child, sizeof child), static_cast<ssize_t>(sizeof child));
+  ASSERT_TRUE(stop_at_end_of_call(child));
+  const auto stop = wait_for_stop(child);
+  ASSERT_TRUE(stop);
+  ::kill(child, SIGKILL);
+  let_go(child, *stop);
+  int status = -1;
+  for (int tries = 0; tries < 200 && ::waitpid(parent, &status, WNOHANG) == 0; ++tries) ::usleep(10'000);
+  if (status == -1) {
+    ::kill(parent, SIGKILL);
+    ::waitpid(parent, nullptr, 0);
+  }
+  EXPECT_EQ(status, 0);
+  ::close(known[0]);
+  ::close(known[1]);
+}
+
 TEST(StoppedCall, WhoIsInNoCallCannotBeMadeToCall) {
   const pid_t spinning = ::fork();
   if (spinning == 0) {

@@ -48,7 +48,9 @@ void let_go(pid_t tid, int stop) {
   // PTRACE_EVENT_STOP, our own doing or a group-stop, is not a signal to be delivered.
   const bool event = (stop >> 16) != 0;
   const long signal = event ? 0 : WSTOPSIG(stop);
-  ::ptrace(PTRACE_DETACH, tid, nullptr, signal);
+  // One that was killed meanwhile is kept from its parent, and from the end of its pid namespace, until its end is taken.
+  while (::ptrace(PTRACE_DETACH, tid, nullptr, signal) != 0 && wait_for_stop(tid)) {
+  }
 }
 
 }  // namespace loopfs::sys

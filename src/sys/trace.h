@@ -23,7 +23,7 @@ Result<void> stop_at_end_of_call(pid_t tid);
 // Waits until the thread has stopped, or is gone. Returns what let_go() needs. Errors: ESRCH it is gone.
 Result<int> wait_for_stop(pid_t tid);
 
-// It goes on, with the signal that had stopped it if one had.
+// It goes on, with the signal that had stopped it if one had. One that was killed is waited for, so that its parent sees its end.
 void let_go(pid_t tid, int stop);
 
 }  // namespace loopfs::sys

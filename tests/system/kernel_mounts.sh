@@ -5,7 +5,7 @@
 # serial: yes
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/loopfsd_lib.sh"
-require mkfs.ext4 mkfs.ext3 mkfs.ext2 fuse2fs findmnt mknod python3
+require mkfs.ext4 mkfs.ext3 mkfs.ext2 tune2fs debugfs fuse2fs findmnt losetup mknod python3
 kernel_has ext4 || skip "no ext4 in this kernel"
 
 cat >in.sh <<'IN'
@@ -125,3 +125,32 @@ printf '[mount]\ndefault = "kernel"\nkernel_filesystems = ["ext2", "ext3", "ext4
 start_daemon 213000 config.toml
 run_as root
 run_as nobody
+
+# Nobody has it mounted, so a remount has to: with errors=remount-ro all the same, by which this image ends the mount. By its
+# own superblock the error would go by, or panic the machine.
+truncate -s 16M broken.img
+mkfs.ext4 -q -O ^metadata_csum,^orphan_file broken.img
+tune2fs -e continue broken.img >/dev/null
+debugfs -w -R "ssv last_orphan 999999" broken.img 2>/dev/null
+mkdir i
+"$MOUNT_LOOPFS" none i -o "max=1,socket=$SOCKET"
+python3 -c 'import fcntl; fcntl.ioctl(open("i/loop-control"), 0x4C82)'
+losetup "$PWD/i/loop0" broken.img
+status=0
+python3 - "$SOCKET" >remount.out 2>&1 <<'P' || status=$?
+import json, socket, sys
+manager = socket.socket(socket.AF_UNIX)
+manager.connect(sys.argv[1])
+def call(method, **parameters):
+    manager.sendall(json.dumps({"method": "io.loopfs.Manager." + method, "parameters": parameters}).encode() + b"\0")
+    answer = b""
+    while not answer.endswith(b"\0"):
+        answer += manager.recv(65536)
+    return json.loads(answer[:-1])
+instance = call("List")["parameters"]["instances"][0]["id"]
+answer = call("RemountFilesystem", instance=instance, device=0, partition=0, type="ext4", options="", read_only=True)
+sys.exit(answer["parameters"].get("errno") != 5 and str(answer))
+P
+umount i
+wait_for 10 none_bound
+[ $status -eq 0 ] || fail "$(cat remount.out)"
