@@ -57,7 +57,10 @@ class Run {
     if (auto supervised = start_supervisor(); !supervised) return propagate(supervised);
     if (auto started = sandbox_->start_command(); !started) return propagate(started);
     auto status = sandbox_->wait();
-    stop();
+    if (!stop()) {
+      tell("calls of the sandbox are stuck in what its own processes serve: they are left");
+      ::_exit(status ? *status : 1);
+    }
     return status;
   }
 
@@ -241,15 +244,18 @@ class Run {
   }
 
   // The sandbox's processes are gone, and its mounts with them: the FUSE programs end by themselves.
-  void stop() {
+  // False: not all threads have come to their end.
+  bool stop() {
     agent_->stop();
-    if (supervisor_) supervisor_->stop();
+    if (supervisor_ && !supervisor_->stop()) return false;
     views_->stop();
-    if (user_engine_ == nullptr) return;  // the instance ends with its mounts, and the daemon sees to that
+    if (user_engine_ == nullptr)
+      return true;  // the instance ends with its mounts, and the daemon sees to that
     window_.close();
     user_engine_->end();
     instance_->wait_until_closed(std::chrono::seconds(mounter::Agent::kSecondsToFinish));
     instance_->stop();
+    return true;
   }
 
   const RunOptions& options_;

@@ -16,7 +16,8 @@ class Allotments {
   explicit Allotments(uint64_t connections_per_user);
 
   policy::Shares& connections() { return connections_; }
-  // Open files of the instances' nodes: each takes memory, of a free device also an item of the keeper.
+  // Open files of the instances' nodes: each takes memory, of a free device also an item of the keeper. And what a whole
+  // /dev has besides them, which is an item each.
   policy::Shares& open_files() { return open_files_; }
   // Processes that may be stuck in what is the owner's.
   policy::Shares& porters() { return porters_; }

@@ -209,7 +209,8 @@ Result<std::shared_ptr<Instance>> Manager::build(InstanceRecord record, Fd chann
     KeeperJournal* journal = instance->journal.get();
     server.entries = std::make_unique<fusefs::Entries>(
         fusefs::Entries::Keeping{.put = [journal](const auto& entry) { return journal->put_entry(entry); },
-                                 .drop = [journal](uint64_t number) { journal->drop_entry(number); }},
+                                 .drop = [journal](uint64_t number) { journal->drop_entry(number); },
+                                 .permit = [this, owner] { return allotments_.open_files().take(owner); }},
         epoch_ * kSerialsOfServer);
   }
   auto made = fusefs::SharedServer::create(std::move(server));

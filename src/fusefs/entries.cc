@@ -73,6 +73,7 @@ Result<void> Entries::put(const Entry& entry) const {
 
 void Entries::erase_locked(uint64_t number) {
   if (keeping_.drop) keeping_.drop(number);
+  permits_.erase(number);
   entries_.erase(number);
 }
 
@@ -96,11 +97,18 @@ Result<Entry> Entries::make(Entry wanted) {
   }
   if (find_locked(wanted.parent, wanted.name) != nullptr) return fail(EEXIST, "make '{}'", wanted.name);
   if (entries_.size() >= kMost) return fail(ENOSPC, "make '{}': {} entries are there", wanted.name, kMost);
+  std::shared_ptr<void> permit;
+  if (keeping_.permit) {
+    auto given = keeping_.permit();
+    if (!given) return propagate(given);
+    permit = std::move(*given);
+  }
   wanted.number = next_;
   wanted.modified = wanted.changed = now();
   if (auto kept = put(wanted); !kept) return propagate(kept);
   ++next_;
   touch_locked(wanted.parent);
+  if (permit) permits_[wanted.number] = std::move(permit);
   return entries_[wanted.number] = std::move(wanted);
 }
 
@@ -167,6 +175,7 @@ Result<Entry> Entries::change(uint64_t number, const Change& change) {
 
 void Entries::adopt(Entry entry) {
   const std::lock_guard lock(mutex_);
+  if (keeping_.permit) permits_[entry.number] = keeping_.permit().value_or(nullptr);
   entries_[entry.number] = std::move(entry);
 }
 

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -39,6 +40,8 @@ class Entries {
   struct Keeping {
     std::function<Result<void>(const Entry&)> put;
     std::function<void(uint64_t number)> drop;
+    // For one more entry, given back by the end of what it returns.
+    std::function<Result<std::shared_ptr<void>>()> permit;
   };
   static constexpr size_t kMost = 256;
   static constexpr size_t kLongestTarget = 1023;  // bytes
@@ -56,7 +59,7 @@ class Entries {
   std::vector<Entry> all();
 
   // Of `wanted` all but number and times. Errors: ENOENT no such directory, EEXIST, ENOSPC, EPERM a type that is none of
-  // these, ENAMETOOLONG.
+  // these, ENAMETOOLONG; those of Keeping::permit.
   Result<Entry> make(Entry wanted);
   // Errors: ENOENT; as unlink(2) and rmdir(2) have it: EISDIR, ENOTDIR, ENOTEMPTY.
   Result<void> remove(uint64_t parent, std::string_view name, bool directory);
@@ -90,6 +93,7 @@ class Entries {
   const Keeping keeping_;
   std::mutex mutex_;  // guards what follows
   std::map<uint64_t, Entry> entries_;
+  std::map<uint64_t, std::shared_ptr<void>> permits_;
   uint64_t next_;
   timespec root_changed_ = {};
 };

@@ -1,6 +1,7 @@
 #include "porter/kernel_mount.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -64,6 +65,49 @@ Result<Fd> locked_for(int user_namespace, const Fd& mount) {
   return sys::clone_tree(AT_FDCWD, kPlace, false);
 }
 
+struct Header {
+  int code;
+  char what[128];
+};
+
+constexpr int kForEver = -1;
+// Milliseconds to enter a user namespace and copy a mount, which asks no file system. Its owner can stop who is in there.
+constexpr int kPatience = 5000;
+
+// For `act` a child is made, and what it returns comes here; nothing comes after `patience`.
+template <typename Act>
+Result<Fd> apart(const KernelMount& wanted, int patience, Act act) {
+  auto ends = sys::socket_pair();
+  if (!ends) return propagate(ends);
+  const pid_t child = ::fork();
+  if (child < 0) return errno_fail("fork");
+  if (child == 0) {
+    // Nobody with rights in the user namespace that it enters is to look into it.
+    if (::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0 || !sys::die_with_parent()) ::_exit(1);
+    const Result<Fd> made = act(wanted);
+    Header header{made ? 0 : std::max(made.error().code, 1), {}};
+    if (!made) made.error().what.copy(header.what, sizeof header.what - 1);
+    const int fds[] = {made ? made->get() : -1};
+    (void)sys::send_message(ends->second.get(), std::as_bytes(std::span(&header, 1)),
+                            std::span(fds, fds[0] >= 0 ? 1u : 0u));
+    ::_exit(0);
+  }
+  ends->second.reset();
+  pollfd answer{ends->first.get(), POLLIN, 0};
+  const bool late = ::poll(&answer, 1, patience) == 0;
+  if (late) ::kill(child, SIGKILL);
+  auto message = late ? fail(ETIMEDOUT, "mount {}", wanted.type) : sys::receive_message(ends->first.get());
+  // Its namespaces end with it, and the mounts in them.
+  while (::waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
+  }
+  if (!message) return propagate(message);
+  if (!*message || (*message)->bytes.size() != sizeof(Header)) return fail(EIO, "mount {}", wanted.type);
+  Header header;
+  std::memcpy(&header, (*message)->bytes.data(), sizeof header);
+  if (header.code != 0) return fail(header.code, "{}", header.what);
+  return (*message)->fds.empty() ? Fd() : std::move((*message)->fds.front());
+}
+
 Result<Fd> mount_here(const KernelMount& wanted) {
   if (auto left = leave_mount_namespace(); !left) return propagate(left);
   if (auto named = name_device(wanted); !named) return propagate(named);
@@ -75,7 +119,8 @@ Result<Fd> mount_here(const KernelMount& wanted) {
     return fail(mapped.error().code == EINVAL ? EOPNOTSUPP : mapped.error().code, "{}: {}", wanted.type,
                 mapped.error().what);
   }
-  auto locked = locked_for(wanted.user_namespace, *mount);
+  auto locked =
+      apart(wanted, kPatience, [&](const KernelMount&) { return locked_for(wanted.user_namespace, *mount); });
   if (!locked) return locked;
   if (auto set = sys::set_mount_attributes(locked->get(), wanted.attributes & kUnlocked, 0, false); !set)
     return propagate(set);
@@ -99,52 +144,16 @@ Result<Fd> reconfigure_here(const KernelMount& wanted) {
   return Fd();
 }
 
-struct Header {
-  int code;
-  char what[128];
-};
-
-// For `act` a child is made, and what it returns comes here.
-template <typename Act>
-Result<Fd> apart(const KernelMount& wanted, Act act) {
-  auto ends = sys::socket_pair();
-  if (!ends) return propagate(ends);
-  const pid_t child = ::fork();
-  if (child < 0) return errno_fail("fork");
-  if (child == 0) {
-    // Nobody with rights in the user namespace that it enters is to look into it.
-    if (::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0 || !sys::die_with_parent()) ::_exit(1);
-    const Result<Fd> made = act(wanted);
-    Header header{made ? 0 : std::max(made.error().code, 1), {}};
-    if (!made) made.error().what.copy(header.what, sizeof header.what - 1);
-    const int fds[] = {made ? made->get() : -1};
-    (void)sys::send_message(ends->second.get(), std::as_bytes(std::span(&header, 1)),
-                            std::span(fds, fds[0] >= 0 ? 1u : 0u));
-    ::_exit(0);
-  }
-  ends->second.reset();
-  auto message = sys::receive_message(ends->first.get());
-  // Its namespaces end with it, and the mounts in them.
-  while (::waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
-  }
-  if (!message) return propagate(message);
-  if (!*message || (*message)->bytes.size() != sizeof(Header)) return fail(EIO, "mount {}", wanted.type);
-  Header header;
-  std::memcpy(&header, (*message)->bytes.data(), sizeof header);
-  if (header.code != 0) return fail(header.code, "{}", header.what);
-  return (*message)->fds.empty() ? Fd() : std::move((*message)->fds.front());
-}
-
 }  // namespace
 
 Result<Fd> make_kernel_mount(const KernelMount& wanted) {
-  auto mount = apart(wanted, mount_here);
+  auto mount = apart(wanted, kForEver, mount_here);
   if (mount && !mount->valid()) return fail(EIO, "mount {}", wanted.type);
   return mount;
 }
 
 Result<void> reconfigure_kernel_mount(const KernelMount& wanted) {
-  auto done = apart(wanted, reconfigure_here);
+  auto done = apart(wanted, kForEver, reconfigure_here);
   if (!done) return propagate(done);
   return {};
 }

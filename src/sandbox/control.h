@@ -25,6 +25,7 @@ enum class Act : uint32_t {
   kNoListener,
   kCommand,  // fds: a pidfd of the command
   kStopped,  // value: the signal that stopped the command
+  kEnded,    // value: the command's status
   // From loopfs.
   kMapped,
   kAttachViews,

@@ -184,7 +184,11 @@ void reap(int control, pid_t command) {
     siginfo_t info = {};
     if (::waitid(P_ALL, 0, &info, WEXITED | WSTOPPED | WNOHANG) != 0 || info.si_pid == 0) return;
     if (info.si_pid != command) continue;
-    if (info.si_code != CLD_STOPPED && info.si_code != CLD_TRAPPED) _exit(status_of(info));
+    if (info.si_code != CLD_STOPPED && info.si_code != CLD_TRAPPED) {
+      // Ahead of our own end, which may have to wait for processes that cannot be killed.
+      (void)send_note(control, Act::kEnded, status_of(info));
+      _exit(status_of(info));
+    }
     // The socket does not block: if loopfs does not read, reaping goes on.
     if (info.si_code == CLD_STOPPED) (void)send_note(control, Act::kStopped, info.si_status);
   }

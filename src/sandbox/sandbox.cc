@@ -18,6 +18,8 @@ namespace loopfs::sandbox {
 namespace {
 
 constexpr int kDeadlineOfDeath = 5000;  // milliseconds for the kernel to end a killed sandbox
+constexpr int kDeadlineOfEnd =
+    60'000;  // the same of what a command leaves behind, which may have much to write out
 
 // Waits for the end of a child and returns what waitid(2) says.
 Result<siginfo_t> reap(int pidfd) {
@@ -300,32 +302,46 @@ Result<void> Sandbox::start_command() {
 namespace {
 
 // What init says while the command runs. From here on the sandbox may have taken init over: nothing it says is
-// believed beyond "the command has stopped".
-void follow_stop(State& state) {
+// believed beyond "the command has stopped" and "it has ended". Returns the command's status once it has.
+std::optional<int> follow(State& state) {
   auto note = receive_note(state.control.get());
   if (!note || !*note) {
     state.control.reset();  // init is ending
-    return;
+    return std::nullopt;
   }
-  if ((*note)->act != Act::kStopped) return;
+  if ((*note)->act == Act::kEnded) return (*note)->value & 0xff;
+  if ((*note)->act != Act::kStopped) return std::nullopt;
   state.terminal.command_stopped(state.command.get());
   stop_self((*note)->value);
+  return std::nullopt;
 }
 
 }  // namespace
 
 Result<int> Sandbox::wait() {
   State& state = *state_;
+  std::optional<int> status;
   for (;;) {
     pollfd poll_fds[] = {
         {state.init.get(), POLLIN, 0}, {state.queue->fd(), POLLIN, 0}, {state.control.get(), POLLIN, 0}};
-    if (::poll(poll_fds, 3, -1) < 0 && errno != EINTR) return errno_fail("poll");
+    const int ready = ::poll(poll_fds, 3, status ? kDeadlineOfEnd : -1);
+    if (ready < 0 && errno != EINTR) return errno_fail("poll");
     if (poll_fds[0].revents) break;
+    if (status && ready == 0) {
+      // It hangs in the kernel, and with it the pid namespace; the descriptors that it may wait for end with loopfs.
+      if (state.options.report)
+        state.options.report("a process of the sandbox cannot be killed, and is left");
+      state.init.reset();
+      state.terminal.take_back();
+      return *status;
+    }
     while (const auto signal = state.queue->next()) {
       if (*signal == SIGCONT) state.terminal.command_continues();
       (void)sys::send_signal(state.command.get(), *signal);  // ESRCH: the command has just ended
     }
-    if (poll_fds[2].revents) follow_stop(state);
+    if (poll_fds[2].revents) {
+      if (const auto ended = follow(state)) status = ended;
+    }
   }
   auto info = reap(state.init.get());
   if (!info) return propagate(info);

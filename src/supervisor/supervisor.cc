@@ -5,6 +5,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <fstream>
 #include <sstream>
 #include <string_view>
@@ -16,7 +17,8 @@
 namespace loopfs::supervisor {
 namespace {
 
-constexpr unsigned kMostCalls = 48;  // under way at once; below the agent's own bound
+constexpr std::chrono::seconds kPatience{10};  // for calls under way when the sandbox has ended
+constexpr unsigned kMostCalls = 48;            // under way at once; below the agent's own bound
 
 // The call behind the notification, whatever the architecture numbers it.
 bool is_call(const sys::Notification& notification, const char* name) {
@@ -75,13 +77,13 @@ void Supervisor::start() {
   receiver_ = std::thread([this] { receive(); });
 }
 
-void Supervisor::stop() {
+bool Supervisor::stop() {
   ::eventfd_write(wake_.get(), 1);
   if (receiver_.joinable()) receiver_.join();
   listener_.reset();  // whoever still waits gets ENOSYS
   tables_.mounts.stop();
   std::unique_lock lock(mutex_);
-  idle_.wait(lock, [this] { return calls_ == 0; });
+  return idle_.wait_for(lock, kPatience, [this] { return calls_ == 0; });
 }
 
 void Supervisor::receive() {

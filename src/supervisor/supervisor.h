@@ -53,8 +53,9 @@ class Supervisor {
 
   void start();
 
-  // The agent must have been stopped: it is what calls under way wait for.
-  void stop();
+  // The agent must have been stopped: it is what calls under way wait for. False: some are stuck in what is the sandbox's,
+  // and the process has to end as it is.
+  bool stop();
 
  private:
   explicit Supervisor(Options options);
