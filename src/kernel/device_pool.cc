@@ -3,12 +3,15 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <chrono>
 #include <system_error>
+#include <utility>
 
 namespace loopfs::kernel {
 namespace {
 
 constexpr int kTries = 64;
+constexpr std::chrono::milliseconds kPause{100};
 constexpr size_t kMostAtTheEnd = 64;
 constexpr size_t kRemovers = 32;  // at once: a removal mostly waits, for the kernel's RCU
 
@@ -93,9 +96,16 @@ Result<DevicePool::Claim> DevicePool::take(int flags) {
     // Someone on the host may have bound or removed it: then it is not ours any more.
     if (device) return Claim{number, std::move(*device)};
     const int code = device.error().code;
+    if (code == EBUSY && !sys::loop_facts(number)) doom(number);
     if (code != EBUSY && code != ENOENT && code != ENXIO) return propagate(device);
   }
   return fail(EBUSY, "take a loop device: others take them all");
+}
+
+void DevicePool::doom(uint32_t number) {
+  const std::lock_guard lock(mutex_);
+  doomed_.push_back(number);
+  changed_.notify_all();
 }
 
 void DevicePool::give_back(uint32_t number) {
@@ -125,7 +135,12 @@ void DevicePool::remove_spares() {
 void DevicePool::remove_in_background() {
   std::unique_lock lock(mutex_);
   for (;;) {
-    changed_.wait(lock, [this] { return stopping_ || !doomed_.empty(); });
+    const auto work = [this] { return stopping_ || !doomed_.empty(); };
+    if (opened_.empty()) {
+      changed_.wait(lock, work);
+    } else if (!changed_.wait_for(lock, kPause, work)) {
+      doomed_ = std::exchange(opened_, {});
+    }
     if (doomed_.empty()) return;
     const size_t helpers = std::min(doomed_.size(), kRemovers) - 1;
     lock.unlock();
@@ -146,9 +161,11 @@ void DevicePool::remove_doomed() {
     const uint32_t number = doomed_.back();
     doomed_.pop_back();
     lock.unlock();
-    // EBUSY: somebody on the host uses it now, and it is theirs.
-    (void)sys::remove_loop_device(control_.get(), number);
+    const auto removed = sys::remove_loop_device(control_.get(), number);
+    // Somebody on the host uses it now, and it is theirs; or it is only open for a moment, perhaps by us.
+    const bool opened = !removed && removed.error().code == EBUSY && !sys::loop_facts(number);
     lock.lock();
+    if (opened) opened_.push_back(number);
   }
 }
 

@@ -57,6 +57,8 @@ class DevicePool {
   const Options& options() const { return options_; }
 
  private:
+  // It is to be removed.
+  void doom(uint32_t number);
   DevicePool(const Options& options, Fd control);
   Result<uint32_t> next_number();
   Result<void> keep_decoy();
@@ -68,7 +70,8 @@ class DevicePool {
   std::mutex mutex_;  // guards what follows
   std::condition_variable changed_;
   std::vector<uint32_t> spares_, doomed_, decoys_;
-  uint32_t next_ = 0;  // counts up, so that a number is not met again soon
+  std::vector<uint32_t> opened_;  // doomed ones that were open, and are to be tried again
+  uint32_t next_ = 0;             // counts up, so that a number is not met again soon
   bool stopping_ = false;
   std::thread remover_;
 };
