@@ -136,7 +136,7 @@ prepare_container() {
       mount -t tmpfs none /dev/shm || exit
       "$@"
       exit $?' podman
-    "${podman[@]}" run -i --rm --name it --pidfile "$at/pid" --cgroups="$cgroups" --network=none --pids-limit=0
+    "${podman[@]}" run ${with_stdin:+-i} --rm --name it --pidfile "$at/pid" --cgroups="$cgroups" --network=none --pids-limit=0
     --ulimit nofile=1024:1024 --ulimit nproc=1000:1000 "${options[@]}" --rootfs "$root" "$@")
 }
 
@@ -148,7 +148,7 @@ new_container_folder() {
 # run_container RUNTIME(crun|runc) USERNS(host|private) [PODMAN-OPTION...] -- CMD...: in the foreground, under a
 # deadline of $CONTAINER_SECONDS. The status is the command's.
 run_container() {
-  local podman_run at
+  local podman_run at with_stdin=yes
   at=$(new_container_folder)
   chmod 0711 "$at"
   prepare_container "$at" "$@"
@@ -165,7 +165,7 @@ start_container() {
   chmod 0711 "${container_at[$name]}"
   echo "$1" >"${container_at[$name]}/runtime-name"
   prepare_container "${container_at[$name]}" "$@"
-  setpriv --pdeathsig KILL "${podman_run[@]}" < <(:) >"$name.out" 2>&1 &
+  setpriv --pdeathsig KILL "${podman_run[@]}" >"$name.out" 2>&1 &
   container_shell[$name]=$!
   wait_for 60 container_runs_or_ended "$name"
   # shellcheck disable=SC2034 # for the script
