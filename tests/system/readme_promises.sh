@@ -238,9 +238,11 @@ vfat_limits() {
   ! echo two >>m/file 2>/dev/null || fail "appending works"
   cp -r m/file m/copy
   umount m
-  echo two >>b
-  mcopy -o -i a.img b ::file
-  assert_eq "$(mtype -i a.img ::file)" two
+  truncate -s 32M vfat.img
+  mkfs.vfat vfat.img >/dev/null
+  echo two >text
+  mcopy -o -i vfat.img text ::file
+  assert_eq "$(mtype -i vfat.img ::file)" two
 }
 
 kept_from_user_namespaces() {
