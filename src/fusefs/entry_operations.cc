@@ -103,9 +103,7 @@ void refuse_link(fuse_req_t request, fuse_ino_t, fuse_ino_t, const char*) {
 }
 
 void readlink(fuse_req_t request, fuse_ino_t number) {
-  Entries* entries = server_of(request).entries();
-  const auto entry = entries != nullptr ? entries->get(number) : std::nullopt;
-  if (entry) {
+  if (const auto entry = entry_of(server_of(request), number)) {
     fuse_reply_readlink(request, entry->target.c_str());
   } else {
     fuse_reply_err(request, EINVAL);

@@ -37,9 +37,8 @@ void lseek(fuse_req_t request, fuse_ino_t, off_t, int, fuse_file_info*) {
 }
 
 void opendir(fuse_req_t request, fuse_ino_t number, fuse_file_info* file) {
-  Entries* entries = server_of(request).entries();
-  const auto entry = entries != nullptr ? entries->get(number) : std::nullopt;
-  if (number != kRootInode && !(entry && entry->is_directory())) {
+  const auto directory = attributes_beside_nodes(server_of(request), number);
+  if (!directory || !S_ISDIR(directory->st_mode)) {
     fuse_reply_err(request, ENOTDIR);
     return;
   }
@@ -202,9 +201,10 @@ std::optional<Opening> opening_of(fuse_req_t request, uint64_t number, const fus
   opening.options.write = mode == O_WRONLY || mode == O_RDWR;
   opening.options.direct = (file.flags & O_DIRECT) != 0;
   // The kernel has taken O_EXCL out of the flags: to a file system it means creation only.
-  const Intent intent = intent_of(*caller_of(request));
-  opening.by_open_call = is_open_call(intent);
-  if (inode->node.kind != NodeId::Kind::kControl) opening.options.exclusive = intent.exclusive;
+  if (inode->node.kind != NodeId::Kind::kControl) {
+    opening.intent = intent_of(*caller_of(request));
+    opening.options.exclusive = opening.intent->exclusive;
+  }
   return opening;
 }
 

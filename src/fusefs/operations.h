@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "engine/engine.h"
+#include "fusefs/caller_syscall.h"
 #include "fusefs/instance_server.h"
 #include "fusefs/node_table.h"
 #include "fusefs/session.h"
@@ -56,7 +57,7 @@ bool change_attributes(fuse_req_t request, const Session& session, uint64_t numb
 struct Opening {
   engine::NodeId node;
   engine::OpenOptions options;
-  bool by_open_call = false;  // is_open_call()
+  std::optional<Intent> intent = {};  // the caller's; not asked for with loop-control, which nobody claims
 };
 std::optional<Opening> opening_of(fuse_req_t request, uint64_t number, const fuse_file_info& file);
 // libfuse 3.14 cannot set all flags. False: the caller is gone, and no RELEASE will come.

@@ -76,7 +76,8 @@ void open(fuse_req_t request, fuse_ino_t number, fuse_file_info* file) {
     reply_error(request, node);
     return;
   }
-  if (opening->by_open_call) move_descriptor(request);
+  const Intent intent = opening->intent ? *opening->intent : intent_of(*caller_of(request));
+  if (is_open_call(intent)) move_descriptor(request);
   server.count_open(1);  // the close may come before we are back from the reply
   const unsigned flags = opening->options.direct ? FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES : 0;
   if (reply_open(request, reinterpret_cast<uint64_t>(node->get()), flags)) {

@@ -20,10 +20,14 @@ struct stat root_attributes(InstanceServer& server) {
 
 }  // namespace
 
+std::optional<Entry> entry_of(InstanceServer& server, uint64_t number) {
+  Entries* entries = server.entries();
+  return entries != nullptr ? entries->get(number) : std::nullopt;
+}
+
 Result<struct stat> attributes_beside_nodes(InstanceServer& server, uint64_t number) {
   if (number == kRootInode) return root_attributes(server);
-  Entries* entries = server.entries();
-  const auto entry = entries != nullptr ? entries->get(number) : std::nullopt;
+  const auto entry = entry_of(server, number);
   if (!entry) return fail(ENOENT, "inode {}", number);
   return attributes_of(*entry);
 }
