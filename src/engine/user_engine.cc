@@ -39,11 +39,8 @@ NodeAttributes make_attributes(const NodeId& id, const NodeOwner& owner, uint64_
 class UserMountHold final : public MountHold {
  public:
   // Takes over the open and the claim.
-  UserMountHold(std::shared_ptr<Core> core, std::shared_ptr<Slot> slot, std::unique_ptr<DeviceHandle> handle,
-                std::shared_ptr<Backing> backing)
-      : core_(std::move(core)),
-        slot_(std::move(slot)),
-        handle_(std::move(handle)),
+  UserMountHold(std::unique_ptr<DeviceHandle> handle, std::shared_ptr<Backing> backing)
+      : handle_(std::move(handle)),
         backing_(std::move(backing)),
         base_(backing_->base()),
         view_(handle_->view()) {}
@@ -56,13 +53,11 @@ class UserMountHold final : public MountHold {
   bool read_only() const override { return view_.read_only; }
   uint32_t logical_block_size() const override { return view_.block_size; }
   void refuse_writers() override {
-    const std::lock_guard lock(core_->mutex());
-    slot_->device->refuse_writers(handle_->id().partition);
+    const std::lock_guard lock(handle_->core().mutex());
+    handle_->slot()->device->refuse_writers(handle_->partition());
   }
 
  private:
-  const std::shared_ptr<Core> core_;
-  const std::shared_ptr<Slot> slot_;
   const std::unique_ptr<DeviceHandle> handle_;
   const std::shared_ptr<Backing> backing_;
   const Backing::Base base_;
@@ -229,14 +224,12 @@ std::optional<DeviceState> UserEngine::state(uint32_t number) {
 Result<std::unique_ptr<MountHold>> UserEngine::hold_for_mount(NodeId id, bool write) {
   if (id.kind == NodeId::Kind::kControl) return fail(ENOTBLK, "mount {}", id.name());
   std::unique_ptr<DeviceHandle> handle;
-  std::shared_ptr<Slot> device;
   std::shared_ptr<Backing> backing;
   bool read_only;
   {
     std::unique_lock lock(core_->mutex());
     auto slot = open_slot(*core_, lock, id, true, false);
     if (!slot) return propagate(slot);
-    device = *slot;
     handle = std::make_unique<DeviceHandle>(core_, *slot, id.partition,
                                             OpenOptions{.read = true, .write = write, .exclusive = true});
     read_only = (*slot)->device->read_only(id.partition);
@@ -244,8 +237,7 @@ Result<std::unique_ptr<MountHold>> UserEngine::hold_for_mount(NodeId id, bool wr
   }
   if (!backing) return fail(EIO, "mount {}: not bound", id.name());
   if (write && read_only) return fail(EACCES, "mount {}: read-only", id.name());
-  auto hold =
-      std::make_unique<UserMountHold>(core_, std::move(device), std::move(handle), std::move(backing));
+  auto hold = std::make_unique<UserMountHold>(std::move(handle), std::move(backing));
   if (hold->backing_fd() < 0) return fail(EIO, "mount {}: the device below is gone", id.name());
   return hold;
 }

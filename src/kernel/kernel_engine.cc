@@ -81,13 +81,17 @@ Slot* KernelEngine::find_settled(std::unique_lock<std::mutex>& lock, uint32_t nu
   return find(number);
 }
 
+bool KernelEngine::is_used(uint32_t number) const {
+  return slots_.contains(number) || options_.taken.contains(number);
+}
+
 Result<uint32_t> KernelEngine::make(std::optional<uint32_t> number) {
   if (ended_) return fail(ENXIO, "the instance has ended");
   const uint32_t most = options_.max.value_or(instance::kMostDevices);
   if (slots_.size() >= most) return fail(ENOSPC, "the instance has {} devices", most);
   uint32_t chosen = number.value_or(0);
   if (!number) {
-    while (slots_.contains(chosen) || options_.taken.contains(chosen)) ++chosen;
+    while (is_used(chosen)) ++chosen;
   }
   if (chosen >= instance::kMostDevices) return fail(ENOSPC, "loop{}", chosen);
   Slot slot{.number = chosen, .sequence_while_free = next_sequence()};
@@ -110,8 +114,7 @@ Result<int> KernelEngine::add(int64_t number) {
   const std::lock_guard lock(mutex_);
   std::optional<uint32_t> wanted;
   if (number >= 0) wanted = static_cast<uint32_t>(number);
-  if (wanted && (slots_.contains(*wanted) || options_.taken.contains(*wanted)))
-    return fail(EEXIST, "loop{}", number);
+  if (wanted && is_used(*wanted)) return fail(EEXIST, "loop{}", number);
   auto made = make(wanted);
   if (!made) return propagate(made);
   return static_cast<int>(*made);

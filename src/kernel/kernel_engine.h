@@ -149,6 +149,7 @@ class KernelEngine final : public engine::Engine, public std::enable_shared_from
   // Lets go of a binding that the kernel has ended.
   void refresh(Slot& slot);
   Slot* find_settled(std::unique_lock<std::mutex>& lock, uint32_t number);
+  bool is_used(uint32_t number) const;
   Result<uint32_t> make(std::optional<uint32_t> number);
   engine::NodeOwner new_owner() const;
   uint64_t next_sequence();
