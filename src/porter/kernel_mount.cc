@@ -1,22 +1,17 @@
 #include "porter/kernel_mount.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cstring>
 #include <iterator>
 
-#include "sys/message.h"
+#include "sys/child.h"
 #include "sys/mount_api.h"
 #include "sys/namespace.h"
-#include "sys/process.h"
 
 namespace loopfs::porter {
 namespace {
@@ -65,47 +60,20 @@ Result<Fd> locked_for(int user_namespace, const Fd& mount) {
   return sys::clone_tree(AT_FDCWD, kPlace, false);
 }
 
-struct Header {
-  int code;
-  char what[128];
-};
-
-constexpr int kForEver = -1;
 // Milliseconds to enter a user namespace and copy a mount, which asks no file system. Its owner can stop who is in there.
 constexpr int kPatience = 5000;
 
-// For `act` a child is made, and what it returns comes here; nothing comes after `patience`.
+// In a child, into which nobody looks who has rights in the user namespace that it enters.
 template <typename Act>
 Result<Fd> apart(const KernelMount& wanted, int patience, Act act) {
-  auto ends = sys::socket_pair();
-  if (!ends) return propagate(ends);
-  const pid_t child = ::fork();
-  if (child < 0) return errno_fail("fork");
-  if (child == 0) {
-    // Nobody with rights in the user namespace that it enters is to look into it.
-    if (::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0 || !sys::die_with_parent()) ::_exit(1);
-    const Result<Fd> made = act(wanted);
-    Header header{made ? 0 : std::max(made.error().code, 1), {}};
-    if (!made) made.error().what.copy(header.what, sizeof header.what - 1);
-    const int fds[] = {made ? made->get() : -1};
-    (void)sys::send_message(ends->second.get(), std::as_bytes(std::span(&header, 1)),
-                            std::span(fds, fds[0] >= 0 ? 1u : 0u));
-    ::_exit(0);
-  }
-  ends->second.reset();
-  pollfd answer{ends->first.get(), POLLIN, 0};
-  const bool late = ::poll(&answer, 1, patience) == 0;
-  if (late) ::kill(child, SIGKILL);
-  auto message = late ? fail(ETIMEDOUT, "mount {}", wanted.type) : sys::receive_message(ends->first.get());
-  // Its namespaces end with it, and the mounts in them.
-  while (::waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
-  }
-  if (!message) return propagate(message);
-  if (!*message || (*message)->bytes.size() != sizeof(Header)) return fail(EIO, "mount {}", wanted.type);
-  Header header;
-  std::memcpy(&header, (*message)->bytes.data(), sizeof header);
-  if (header.code != 0) return fail(header.code, "{}", header.what);
-  return (*message)->fds.empty() ? Fd() : std::move((*message)->fds.front());
+  auto made = sys::in_child(patience, [&](int) -> Result<sys::ChildReport> {
+    if (::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return errno_fail("prctl");
+    auto mount = act(wanted);
+    if (!mount) return propagate(mount);
+    return sys::ChildReport{.fd = std::move(*mount)};
+  });
+  if (!made) return propagate(made);
+  return std::move(made->fd);
 }
 
 Result<Fd> mount_here(const KernelMount& wanted) {
@@ -147,13 +115,13 @@ Result<Fd> reconfigure_here(const KernelMount& wanted) {
 }  // namespace
 
 Result<Fd> make_kernel_mount(const KernelMount& wanted) {
-  auto mount = apart(wanted, kForEver, mount_here);
+  auto mount = apart(wanted, sys::kForEver, mount_here);
   if (mount && !mount->valid()) return fail(EIO, "mount {}", wanted.type);
   return mount;
 }
 
 Result<void> reconfigure_kernel_mount(const KernelMount& wanted) {
-  auto done = apart(wanted, kForEver, reconfigure_here);
+  auto done = apart(wanted, sys::kForEver, reconfigure_here);
   if (!done) return propagate(done);
   return {};
 }
