@@ -152,12 +152,7 @@ class Run {
       return {};
     }
     auto made = supervisor::Supervisor::create({.listener = std::move(**listener),
-                                                .engine = engine_.get(),
-                                                .agent = agent_.get(),
-                                                .programs = std::move(programs_),
-                                                .instance_device = sandbox_->instance_device(),
-                                                .invalidate = [this](auto node) { invalidate(node.device); },
-                                                .report = [this](const std::string& line) { tell(line); },
+                                                .partners = mount_partners(),
                                                 .kernel_mounts = kernel_mounts(),
                                                 .ioctls = loop_ioctls(),
                                                 .node_calls = node_calls()});
@@ -166,6 +161,15 @@ class Run {
     supervisor_->start();
     return open_window();
   }  // NOLINT(clang-analyzer-cplusplus.NewDeleteLeaks): it loses sight of the moved ioctls
+
+  supervisor::MountPartners mount_partners() {
+    return {.engine = engine_.get(),
+            .agent = agent_.get(),
+            .programs = std::move(programs_),
+            .instance_device = sandbox_->instance_device(),
+            .invalidate = [this](auto node) { invalidate(node.device); },
+            .report = [this](const std::string& line) { tell(line); }};
+  }
 
   std::optional<supervisor::NodeCalls> node_calls() const {
     if (uses_daemon()) return std::nullopt;

@@ -22,13 +22,18 @@ Result<mounter::Agent::Answer> look(mounter::Agent& agent, const Target& target,
   return agent.ask(request, borrowed(places));
 }
 
-int code_of_request(mounter::Agent& agent, const Target& target, const std::vector<Fd>& places,
-                    mounter::Request request, int fd) {
+Result<mounter::Agent::Answer> ask(mounter::Agent& agent, const Target& target, const std::vector<Fd>& places,
+                                   mounter::Request request, int fd) {
   request.notification = target.notification().id;
   std::vector<int> fds = borrowed(places);
   fds.push_back(target.listener());
   if (fd >= 0) fds.push_back(fd);
-  auto answer = agent.ask(request, fds);
+  return agent.ask(request, fds);
+}
+
+int code_of_request(mounter::Agent& agent, const Target& target, const std::vector<Fd>& places,
+                    mounter::Request request, int fd) {
+  auto answer = ask(agent, target, places, std::move(request), fd);
   return answer ? answer->reply.error : code_of(answer.error());
 }
 

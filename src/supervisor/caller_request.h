@@ -26,7 +26,11 @@ std::vector<int> borrowed(const std::vector<Fd>& fds);
 Result<mounter::Agent::Answer> look(mounter::Agent& agent, const Target& target,
                                     const std::vector<Fd>& places, const std::string& path, bool follow);
 
-// What a request that has nothing to say but its errno returns; `places`, the listener and then `fd` (if any) go with it.
+// A request that attaches something; `places`, the listener and then `fd` (if any) go with it. Errors: those of the agent.
+Result<mounter::Agent::Answer> ask(mounter::Agent& agent, const Target& target, const std::vector<Fd>& places,
+                                   mounter::Request request, int fd = -1);
+
+// What one returns that has nothing to say but its errno.
 int code_of_request(mounter::Agent& agent, const Target& target, const std::vector<Fd>& places,
                     mounter::Request request, int fd = -1);
 

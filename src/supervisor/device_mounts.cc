@@ -3,10 +3,9 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
-#include <cstdlib>
-
 #include "engine/device_numbers.h"
 #include "fusefs/node_table.h"
+#include "mounter/fuse_request.h"
 #include "mounter/mount_plan.h"
 #include "mounter/probe.h"
 #include "supervisor/decision.h"
@@ -82,11 +81,11 @@ Answer DeviceMounts::without_source(const Target& target, const std::vector<Fd>&
 // user namespaces, while it would allow "fuse". EINVAL without a descriptor: mount(8) tries every type that
 // there is.
 Answer DeviceMounts::mount_served(const Target& target, const Wanted& wanted) {
-  const size_t at = (',' + wanted.data).find(",fd=");
-  if (at == std::string::npos) return EINVAL;
+  const int number = mounter::fuse_of(wanted.data).number;
+  if (number < 0) return EINVAL;
   auto pidfd = sys::pidfd_of_thread(target.notification().tid);
   if (!pidfd || !target.valid()) return ESRCH;
-  auto channel = sys::take_fd(pidfd->get(), std::atoi(wanted.data.c_str() + at + 3));
+  auto channel = sys::take_fd(pidfd->get(), number);
   if (!channel) return EINVAL;
   mounter::Request request;
   request.operation = mounter::Operation::kServed;
@@ -96,12 +95,8 @@ Answer DeviceMounts::mount_served(const Target& target, const Wanted& wanted) {
   request.options = {wanted.data};
   request.attributes = mounter::attributes_of_flags(wanted.flags);
   request.read_only = wanted.read_only();
-  request.notification = target.notification().id;
-  std::vector<int> fds = borrowed(wanted.places);
-  fds.push_back(target.listener());
-  fds.push_back(channel->get());
   const auto pids = sys::pid_namespace_of(target.notification().tid);
-  auto answer = tables_.agent->ask(request, fds);
+  auto answer = ask(*tables_.agent, target, wanted.places, std::move(request), channel->get());
   if (!answer) return code_of(answer.error());
   if (answer->reply.error == 0 && pids) tables_.served.add(answer->reply.device, *pids);
   return answer->reply.error;

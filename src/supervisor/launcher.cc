@@ -23,16 +23,14 @@ Answer Launcher::start(const Target& target, const Wanted& wanted, const mounter
   request.synchronous = plan->synchronous;
   request.replace = wanted.replaced != 0;
   request.device = wanted.replaced;
-  request.notification = target.notification().id;
-  std::vector<int> fds = borrowed(wanted.places);
-  fds.push_back(target.listener());
+  int image = -1;
   // A program that knows no offset would see the whole backing file: it gets the device's own node instead,
   // whose bounds the instance keeps. So does one for an inner sandbox, whose backing file we cannot see.
   const bool whole = hold != nullptr && hold->offset() == 0 && hold->size() + 512 > hold->backing_size();
   if (hold != nullptr && (whole || !program.offset_option.empty())) {
     request.offset = hold->offset();
     request.size = hold->size();
-    fds.push_back(hold->backing_fd());
+    image = hold->backing_fd();
   } else {
     // ntfs-3g opens its device with O_EXCL, which our claim would refuse: the claim comes when it has done
     // so.
@@ -41,7 +39,7 @@ Answer Launcher::start(const Target& target, const Wanted& wanted, const mounter
     request.image_device = wanted.instance;
     request.image_inode = wanted.inode;
   }
-  auto answer = tables_.agent->ask(request, fds);
+  auto answer = ask(*tables_.agent, target, wanted.places, std::move(request), image);
   if (!answer) return code_of(answer.error());
   if (!answer->reply.line.empty()) tables_.report(answer->reply.line);
   if (answer->reply.error != 0) return answer->reply.error;

@@ -9,32 +9,17 @@
 #include <sys/stat.h>
 
 #include "engine/geometry.h"
+#include "supervisor/caller_memory.h"
 #include "sys/file_identity.h"
 #include "sys/namespace.h"
 #include "sys/pidfd.h"
 #include "sys/procfs.h"
-#include "sys/remote_memory.h"
 
 namespace loopfs::supervisor {
 namespace {
 
 using sys::CallResult;
 using Answer = std::optional<CallResult>;
-
-template <typename T>
-Result<T> read_argument(const Target& target, uint64_t address) {
-  T value{};
-  auto read =
-      sys::read_memory(target.notification().tid, address, std::as_writable_bytes(std::span(&value, 1)));
-  if (!read || !target.valid()) return fail(EFAULT, "read the argument");
-  return value;
-}
-
-template <typename T>
-Answer write_argument(const Target& target, uint64_t address, const T& value) {
-  auto written = sys::write_memory(target.notification().tid, address, std::as_bytes(std::span(&value, 1)));
-  return CallResult(written ? 0 : EFAULT);
-}
 
 // Whether the caller's descriptor closes at execve(2).
 bool closes_at_exec(pid_t tid, int fd) {

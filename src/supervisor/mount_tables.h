@@ -16,13 +16,20 @@
 
 namespace loopfs::supervisor {
 
-struct MountTables {
+// Whom a supervisor mounts with.
+struct MountPartners {
   engine::Engine* engine = nullptr;  // borrowed
   mounter::Agent* agent = nullptr;   // borrowed
   mounter::ProgramTable programs;
   dev_t instance_device = 0;                       // st_dev of the instance's nodes
   std::function<void(engine::NodeId)> invalidate;  // drops what the kernel has cached of the node's device
   std::function<void(const std::string&)> report;  // one line to the user; on any thread
+};
+
+struct MountTables : MountPartners {
+  MountTables(MountPartners partners, KernelMounts::Maker kernel_mounts)
+      : MountPartners(std::move(partners)), mounts({invalidate, report}), kernel(std::move(kernel_mounts)) {}
+
   Mounts mounts;
   ServedMounts served;
   KernelMounts kernel;

@@ -10,18 +10,11 @@
 #include <algorithm>
 
 #include "fusefs/visit.h"
+#include "supervisor/caller_memory.h"
 #include "sys/file_identity.h"
-#include "sys/remote_memory.h"
 
 namespace loopfs::supervisor {
 namespace {
-
-template <typename T>
-sys::CallResult write_status(const Target& target, uint64_t address, const T& status) {
-  const auto written =
-      sys::write_memory(target.notification().tid, address, std::as_bytes(std::span(&status, 1)));
-  return sys::CallResult(written ? 0 : EFAULT);
-}
 
 struct ::statx_timestamp timestamp(const timespec& time) {
   struct ::statx_timestamp stamp {};
@@ -76,9 +69,9 @@ std::optional<sys::CallResult> NodeCalls::perform(const Target& target) const {
   if (call.number == SYS_ftruncate) return sys::CallResult(EINVAL);
   struct stat status = fusefs::attributes_of({inode->node, fusefs::Flavour::kDevice}, *attributes);
   status.st_dev = device_;
-  if (call.number == SYS_fstat) return write_status(target, call.arguments[1], status);
-  if (call.number == SYS_newfstatat) return write_status(target, call.arguments[2], status);
-  return write_status(target, call.arguments[4], extended(status, known));
+  if (call.number == SYS_fstat) return write_argument(target, call.arguments[1], status);
+  if (call.number == SYS_newfstatat) return write_argument(target, call.arguments[2], status);
+  return write_argument(target, call.arguments[4], extended(status, known));
 }
 
 #else

@@ -38,15 +38,10 @@ class Supervisor {
  public:
   struct Options {
     Fd listener;
-    engine::Engine* engine = nullptr;  // borrowed
-    mounter::Agent* agent = nullptr;   // borrowed
-    mounter::ProgramTable programs;
-    dev_t instance_device = 0;                       // st_dev of the instance's nodes
-    std::function<void(engine::NodeId)> invalidate;  // drops what the kernel has cached of the node's device
-    std::function<void(const std::string&)> report;  // one line to the user; on any thread
-    KernelMounts::Maker kernel_mounts;               // mounts that the kernel makes for the sandbox
-    std::unique_ptr<LoopIoctls> ioctls;              // if the filter traps them
-    std::optional<NodeCalls> node_calls;             // likewise
+    MountPartners partners;
+    KernelMounts::Maker kernel_mounts;    // mounts that the kernel makes for the sandbox
+    std::unique_ptr<LoopIoctls> ioctls;   // if the filter traps them
+    std::optional<NodeCalls> node_calls;  // likewise
   };
   static Result<std::unique_ptr<Supervisor>> create(Options options);
   ~Supervisor();
