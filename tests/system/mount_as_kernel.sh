@@ -10,28 +10,22 @@ truncate -s 16M fs.img
 mkfs.ext4 -q fs.img
 mkdir d e
 
+export PYTHONPATH=$TEST_FOLDER/tests/system/helpers PYTHONDONTWRITEBYTECODE=1
 cat >calls.py <<'END'
-import ctypes, errno, sys
+import sys
 
-libc = ctypes.CDLL(None, use_errno=True)
-MS_RDONLY, MS_REMOUNT, MS_BIND = 1, 32, 4096
+import mount_calls
+from mount_calls import MS_BIND, MS_RDONLY, MS_REMOUNT
+
 device, unbound = sys.argv[1:]
 
 
-def text(value):
-    return None if value is None else value.encode()
+def mount(what, *arguments):
+    print(what, mount_calls.mount(*arguments))
 
 
-def say(what, result):
-    print(what, "0" if result == 0 else errno.errorcode[ctypes.get_errno()])
-
-
-def mount(what, source, target, kind="ext4", flags=0, data=None):
-    say(what, libc.mount(text(source), text(target), text(kind), ctypes.c_ulong(flags), text(data)))
-
-
-def umount(what, target, flags=0):
-    say(what, libc.umount2(text(target), flags))
+def umount(what, *arguments):
+    print(what, mount_calls.umount(*arguments))
 
 
 mount("no source", None, "d")

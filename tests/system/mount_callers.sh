@@ -11,33 +11,13 @@ echo hello >content/file
 mkfs.ext4 -q -d content fs.img
 ln -s d link
 
+export PYTHONPATH=$TEST_FOLDER/tests/system/helpers PYTHONDONTWRITEBYTECODE=1
 cat >calls.py <<'END'
 import ctypes, errno, mmap, os, platform, sys, threading
 
-libc = ctypes.CDLL(None, use_errno=True)
+from mount_calls import *
+
 here = os.getcwd()
-MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE, MS_MOVE = 1, 32, 4096, 16384, 1 << 18, 8192
-
-
-def text(value):
-    return None if value is None else value.encode()
-
-
-def name(result):
-    return "0" if result == 0 else errno.errorcode[ctypes.get_errno()]
-
-
-def mount(source, target, kind="ext4", flags=0, data=None):
-    return name(libc.mount(text(source), text(target), text(kind), ctypes.c_ulong(flags), text(data)))
-
-
-def umount(target, flags=0):
-    return name(libc.umount2(text(target), flags))
-
-
-def check(what, got, wanted):
-    if got != wanted:
-        sys.exit(f"{what}: {got}, expected {wanted}")
 
 
 def works(what, source, target):

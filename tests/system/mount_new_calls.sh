@@ -11,20 +11,17 @@ echo hello >content/file
 echo below >content/sub/file
 mkfs.ext4 -q -d content fs.img
 
+export PYTHONPATH=$TEST_FOLDER/tests/system/helpers PYTHONDONTWRITEBYTECODE=1
 cat >calls.py <<'END'
 import ctypes, errno, os, sys
 
-libc = ctypes.CDLL(None, use_errno=True)
+from mount_calls import *
+
 # The same numbers on every architecture.
 OPEN_TREE, MOVE_MOUNT, FSOPEN, FSPICK = 428, 429, 430, 433
 AT_FDCWD, CLONE, CLOEXEC, MOVE_EMPTY = -100, 1, 0o2000000, 4
-MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 32, 4096, 16384, 1 << 18
 CLONE_NEWNS = 0x20000
 here = os.getcwd()
-
-
-def text(value):
-    return None if value is None else value.encode()
 
 
 def call(number, *arguments):
@@ -32,18 +29,8 @@ def call(number, *arguments):
     return result if result >= 0 else errno.errorcode[ctypes.get_errno()]
 
 
-def mount(source, target, kind=None, flags=0, data=None):
-    result = libc.mount(text(source), text(target), text(kind), ctypes.c_ulong(flags), text(data))
-    return "0" if result == 0 else errno.errorcode[ctypes.get_errno()]
-
-
 def open_tree(path, flags=CLOEXEC, folder=AT_FDCWD):
     return call(OPEN_TREE, folder, text(path), flags)
-
-
-def check(what, got, wanted):
-    if got != wanted:
-        sys.exit(f"{what}: {got}, expected {wanted}")
 
 
 def descriptor(what, got):
