@@ -44,7 +44,8 @@ partition_is_there
 # --- Programs that give more than their caller has. In a container its own root makes them. ---
 
 make_programs() { # FOLDER
-  mkdir -p "$1" && chmod 0755 "$1"
+  # shellcheck disable=SC2174 # one folder; if it is there already, it is not ours to change
+  mkdir -p -m 0755 "$1"
   for name in plain set-uid set-gid capable hands-on; do cp /bin/cat "$1/$name"; done
   chmod 4755 "$1/set-uid"
   chmod 2755 "$1/set-gid"
